@@ -1,0 +1,1 @@
+//! PUBLIC: Hugging Face folders, safetensors and GGUF: headers, positioned reads, streaming writes.

@@ -1,0 +1,1 @@
+//! BLIND: the forward pass, the KV cache, sampling and batching; it cannot name a key.

@@ -1,0 +1,1 @@
+//! OWNER: tokenizer and chat template in front, cipher ids behind.

@@ -1,0 +1,1 @@
+//! BLIND: token ids in, token ids out, over HTTP; it cannot name a key.

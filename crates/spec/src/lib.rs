@@ -1,0 +1,1 @@
+//! PUBLIC: what a model is, and what a host may know.

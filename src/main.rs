@@ -1,0 +1,3 @@
+//! The `equicrypt` command.
+
+fn main() {}
