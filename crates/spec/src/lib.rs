@@ -1,1 +1,28 @@
-//! PUBLIC: what a model is, and what a host may know.
+//! PUBLIC room: what a model is, and what a host may know of it.
+//!
+//! A model is a table ([`Architecture`]): rows that name tensors and the axes of their sides, and the operations that act
+//! on those axes. From the operations alone follows the group of secret maps that each axis allows ([`Group`]). Everything
+//! else in the workspace (header check, transform plan, forward pass, manifest, tests) reads this one table.
+//!
+//! Nothing in this crate can hold a key.
+
+mod arch;
+mod axis;
+mod config;
+mod error;
+mod group;
+mod manifest;
+mod op;
+mod rope;
+mod row;
+pub mod wire;
+
+pub use arch::{ARCHITECTURES, Architecture, TensorSpec};
+pub use axis::{Axis, AxisId, Factor, Side, View};
+pub use config::ModelConfig;
+pub use error::Error;
+pub use group::{Group, Mix, PermutationPart, Profile, ScalePart, SignPart};
+pub use manifest::{FORMAT_VERSION, KeyId, MANIFEST_FILE, Manifest};
+pub use op::{Activation, NormPlace, Op, RopeLayout};
+pub use rope::{Rope, RopeScaling};
+pub use row::{Kind, Role, Row, When};

@@ -1,0 +1,162 @@
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Error, Profile};
+
+/// The manifest's file name in an encrypted folder.
+pub const MANIFEST_FILE: &str = "equicrypt.json";
+
+/// The manifest format that this version writes and reads.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// What a host may know of an encrypted model: `equicrypt.json`. Public; holds no secret by construction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`FORMAT_VERSION`].
+    pub format_version: u32,
+    /// Which key encrypted the model.
+    pub key_id: KeyId,
+    /// The counter in the key schedule.
+    pub epoch: u32,
+    /// The kind of secrets.
+    pub profile: Profile,
+    /// `model_type` of the table used.
+    pub architecture: String,
+    /// SHA-256 fingerprint of the source checkpoint, in hexadecimal.
+    pub source_fingerprint: String,
+    /// Rows of the encrypted embedding: cipher ids are below it.
+    pub vocab_size: usize,
+    /// Rows of the source's embedding: plain ids are below it.
+    pub plain_vocab_size: usize,
+    /// The dtype of the encrypted weights, in safetensors' spelling.
+    pub dtype: String,
+}
+
+/// A public commitment to a key: 8 bytes, written as 16 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct KeyId(pub [u8; 8]);
+
+impl Manifest {
+    /// Reads the manifest's text. Fails on another format version and on fields that contradict each other.
+    pub fn parse(text: &[u8]) -> Result<Self, Error> {
+        let manifest: Self =
+            serde_json::from_slice(text).map_err(|error| Error::Manifest(error.to_string()))?;
+        if manifest.format_version != FORMAT_VERSION {
+            return Err(Error::Manifest(format!(
+                "format_version: expected {FORMAT_VERSION}, found {}; use the equicrypt version that wrote it",
+                manifest.format_version
+            )));
+        }
+        manifest.fingerprint()?;
+        if manifest.plain_vocab_size == 0
+            || manifest.vocab_size < manifest.plain_vocab_size
+            || manifest.vocab_size > MAX_VOCAB
+        {
+            return Err(Error::Manifest(format!(
+                "vocab_size: expected plain_vocab_size = {} or more, at most 2^28, found {}",
+                manifest.plain_vocab_size, manifest.vocab_size
+            )));
+        }
+        Ok(manifest)
+    }
+
+    /// The manifest's text.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut text = serde_json::to_string_pretty(self).unwrap_or_default();
+        text.push('\n');
+        text
+    }
+
+    /// The 32 bytes of `source_fingerprint`.
+    pub fn fingerprint(&self) -> Result<[u8; 32], Error> {
+        from_hex(&self.source_fingerprint).ok_or_else(|| {
+            Error::Manifest("source_fingerprint: expected 64 hexadecimal digits".into())
+        })
+    }
+}
+
+impl fmt::Display for KeyId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl Serialize for KeyId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for KeyId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        from_hex(&text)
+            .map(Self)
+            .ok_or_else(|| serde::de::Error::custom("key_id: expected 16 hexadecimal digits"))
+    }
+}
+
+fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
+    if text.len() != 2 * N || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+        return None;
+    }
+    let mut bytes = [0; N];
+    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        *byte = u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()?;
+    }
+    Some(bytes)
+}
+
+const MAX_VOCAB: usize = 1 << 28;
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn manifest() -> Manifest {
+        Manifest {
+            format_version: FORMAT_VERSION,
+            key_id: KeyId([0, 1, 2, 3, 4, 5, 6, 255]),
+            epoch: 0,
+            profile: Profile::Permute,
+            architecture: "llama".into(),
+            source_fingerprint: "ab".repeat(32),
+            vocab_size: 10,
+            plain_vocab_size: 10,
+            dtype: "BF16".into(),
+        }
+    }
+
+    #[test]
+    fn text_reads_back() {
+        assert_eq!(
+            Manifest::parse(manifest().to_text().as_bytes()).unwrap(),
+            manifest()
+        );
+    }
+
+    #[test]
+    fn contradictions_are_refused() {
+        for (from, to) in [
+            ("\"format_version\": 1", "\"format_version\": 2"),
+            ("\"vocab_size\": 10", "\"vocab_size\": 9"),
+            ("abab", "zzzz"),
+            ("00010203040506ff", "00"),
+            ("permute", "scramble"),
+        ] {
+            let text = manifest().to_text().replacen(from, to, 1);
+            assert!(Manifest::parse(text.as_bytes()).is_err(), "{from} -> {to}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_text_never_panics(text in prop::collection::vec(any::<u8>(), 0..200)) {
+            let _ = Manifest::parse(&text);
+        }
+    }
+}
