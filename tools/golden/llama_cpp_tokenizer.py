@@ -18,10 +18,15 @@ class Params(ctypes.Structure):
     _fields_ = [("bytes", ctypes.c_uint8 * ROOM_FOR_PARAMS)]
 
 
+LOG_CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
+QUIET = LOG_CALLBACK(lambda level, text, user: None)
+
+
 class LlamaCppTokenizer:
     def __init__(self, gguf: Path) -> None:
         self.version = f"llama.cpp as in xllamacpp {importlib.metadata.version('xllamacpp')}"
         self.library = load()
+        self.library.llama_log_set(QUIET, None)
         self.library.llama_backend_init()
         params = self.library.llama_model_default_params()
         self.model = self.library.llama_model_load_from_file(str(gguf).encode(), params)
@@ -58,6 +63,7 @@ def load() -> ctypes.CDLL:
     library = ctypes.CDLL(str(path))
     pointer, i32, flag = ctypes.c_void_p, ctypes.c_int32, ctypes.c_bool
     signatures = {
+        "llama_log_set": (None, [LOG_CALLBACK, pointer]),
         "llama_backend_init": (None, []),
         "llama_model_default_params": (Params, []),
         "llama_model_load_from_file": (pointer, [ctypes.c_char_p, Params]),
