@@ -1,1 +1,37 @@
-//! OWNER: the key, its schedule, the secret vocabulary and the rewrite of a checkpoint.
+//! OWNER room: the key, its schedule, the secret vocabulary, and the rewrite of a checkpoint under them.
+//!
+//! The order of reading: [`MasterKey`] (a file), the key schedule (a subkey for each axis), elements (the maps that act on
+//! an axis), [`Secrets`] (one legal element for each axis), [`Plan`] (every output tensor, checked), [`encrypt`] (the
+//! write pass), [`Vocabulary`] (ids there and back).
+
+mod element;
+mod encrypt;
+mod error;
+mod fold;
+mod key;
+mod key_file;
+mod linear_algebra;
+mod plan;
+mod real;
+mod rewrite;
+mod rng;
+mod sample;
+mod schedule;
+mod secrets;
+mod tokenizer;
+mod vocabulary;
+
+pub use encrypt::{Options, Summary, encrypt};
+pub use error::Error;
+pub use key::MasterKey;
+pub use key_file::{Passphrase, read_key_file, write_key_file};
+pub use plan::{OutputTensor, Plan};
+pub use schedule::Schedule;
+pub use secrets::{Permit, Secrets};
+pub use vocabulary::Vocabulary;
+
+/// Ways around the legality check, for tests that must see an illegal secret break the model. Nothing that ships calls
+/// them.
+pub mod danger {
+    pub use crate::secrets::danger::{derive_illegal, permit_anything};
+}

@@ -1,0 +1,101 @@
+use std::path::PathBuf;
+
+use equicrypt_spec::{AxisId, Group, KeyId};
+use thiserror::Error;
+
+/// What can go wrong on the owner's side. No message holds a key, a subkey or a token id.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The model's description is at fault.
+    #[error(transparent)]
+    Spec(#[from] equicrypt_spec::Error),
+    /// A file of the checkpoint is at fault.
+    #[error(transparent)]
+    Checkpoint(#[from] equicrypt_checkpoint::Error),
+    /// The key file cannot be opened, read or written.
+    #[error("key file {path}: {source}")]
+    KeyFile {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The key file exists already.
+    #[error("key file {path}: exists already; a key is never overwritten, choose another name")]
+    KeyFileExists {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Others can read the key file.
+    #[error("key file {path}: mode is {mode:04o}, others can read it; run: chmod 600 {path}")]
+    KeyFileMode {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The text is not a key.
+    #[error(
+        "key: expected EQUICRYPT-SECRET-KEY-1 followed by 58 characters with a correct checksum, found {found}; restore \
+         the file from your copy"
+    )]
+    KeyText {
+        /// What is wrong with it, without quoting it.
+        found: &'static str,
+    },
+    /// The key file is protected, and no passphrase was given.
+    #[error(
+        "key file is protected by a passphrase; enter it at the prompt or give it on standard input"
+    )]
+    PassphraseNeeded,
+    /// The passphrase does not open the file.
+    #[error("key file: {0}")]
+    Passphrase(String),
+    /// The key is not the one that encrypted the model.
+    #[error(
+        "wrong key: the model was encrypted under key {expected}, this key is {found}; use the key file that encrypted it"
+    )]
+    WrongKey {
+        /// From the manifest.
+        expected: KeyId,
+        /// Of the key at hand.
+        found: KeyId,
+    },
+    /// The operating system has no randomness.
+    #[error("the operating system's random generator failed: {0}")]
+    Randomness(getrandom::Error),
+    /// A secret outside the legal group of its axis.
+    #[error("axis {}: a secret from {requested:?} is illegal here; the operations on this axis allow {legal:?}", axis.label())]
+    Illegal {
+        /// The axis.
+        axis: AxisId,
+        /// What was asked for.
+        requested: Group,
+        /// What its operations permit.
+        legal: Group,
+    },
+    /// A tensor asks for a part of a secret that does not exist.
+    #[error(
+        "tensor {tensor:?}: the secret of its axis mixes coordinates, and a gain or gate cannot follow that"
+    )]
+    NoPermutation {
+        /// The tensor.
+        tensor: String,
+    },
+    /// An id outside the vocabulary.
+    #[error(
+        "token {position} of {count}: its id is outside the vocabulary of {size}; check that the ids belong to this model"
+    )]
+    IdOutOfRange {
+        /// Where it stands, from 0.
+        position: usize,
+        /// How many ids there were.
+        count: usize,
+        /// The vocabulary's size.
+        size: usize,
+    },
+    /// A checkpoint whose tensors have different dtypes, or one that cannot be used.
+    #[error("dtype: {0}")]
+    Dtype(String),
+}

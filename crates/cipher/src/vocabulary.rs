@@ -1,0 +1,128 @@
+use equicrypt_spec::Manifest;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::schedule::Schedule;
+use crate::{Error, MasterKey};
+
+/// The secret vocabulary: a uniformly random bijection between plain ids and cipher ids. All ids take part: special tokens,
+/// padding rows, rows that no text uses.
+#[derive(Zeroize, ZeroizeOnDrop)]
+pub struct Vocabulary {
+    plain_of: Vec<u32>,
+    cipher_of: Vec<u32>,
+}
+
+impl Vocabulary {
+    /// The vocabulary of `size` ids under this schedule: row c of the encrypted embedding is row `plain_of(c)` of the
+    /// plain one.
+    #[must_use]
+    pub fn derive(schedule: &Schedule, size: usize) -> Self {
+        let plain_of = schedule.stream("vocab").permutation(size);
+        let mut cipher_of = vec![0; size];
+        for (cipher, plain) in plain_of.iter().enumerate() {
+            cipher_of[*plain as usize] = cipher as u32;
+        }
+        Self {
+            plain_of,
+            cipher_of,
+        }
+    }
+
+    /// The vocabulary of an encrypted model, from its manifest. Fails if the key is not the one that encrypted it.
+    pub fn open(key: &MasterKey, manifest: &Manifest) -> Result<Self, Error> {
+        let found = key.id();
+        if found != manifest.key_id {
+            return Err(Error::WrongKey {
+                expected: manifest.key_id,
+                found,
+            });
+        }
+        let schedule = Schedule::new(key, &manifest.fingerprint()?, manifest.epoch);
+        Ok(Self::derive(&schedule, manifest.vocab_size))
+    }
+
+    /// Plain ids to cipher ids. Fails on an id outside the vocabulary.
+    pub fn encrypt(&self, plain: &[u32]) -> Result<Vec<u32>, Error> {
+        look_up(&self.cipher_of, plain)
+    }
+
+    /// Cipher ids to plain ids. Fails on an id outside the vocabulary.
+    pub fn decrypt(&self, cipher: &[u32]) -> Result<Vec<u32>, Error> {
+        look_up(&self.plain_of, cipher)
+    }
+
+    /// How many ids there are.
+    #[must_use]
+    pub fn size(&self) -> usize {
+        self.plain_of.len()
+    }
+
+    /// The plain row behind each row of the encrypted embedding.
+    pub(crate) fn rows(&self) -> &[u32] {
+        &self.plain_of
+    }
+}
+
+fn look_up(table: &[u32], ids: &[u32]) -> Result<Vec<u32>, Error> {
+    ids.iter()
+        .enumerate()
+        .map(|(position, id)| {
+            table.get(*id as usize).copied().ok_or(Error::IdOutOfRange {
+                position,
+                count: ids.len(),
+                size: table.len(),
+            })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn vocabulary(byte: u8, fingerprint: u8, epoch: u32, size: usize) -> Vocabulary {
+        let key = MasterKey::from_bytes([byte; 32]);
+        Vocabulary::derive(&Schedule::new(&key, &[fingerprint; 32], epoch), size)
+    }
+
+    proptest! {
+        #[test]
+        fn decrypting_undoes_encrypting(byte: u8, size in 1usize..500) {
+            let vocabulary = vocabulary(byte, 0, 0, size);
+            let ids: Vec<u32> = (0..size as u32).collect();
+            let cipher = vocabulary.encrypt(&ids).unwrap();
+            prop_assert_eq!(vocabulary.decrypt(&cipher).unwrap(), ids);
+        }
+    }
+
+    #[test]
+    fn key_model_and_epoch_each_give_another_vocabulary() {
+        let all =
+            [(1, 1, 0), (2, 1, 0), (1, 2, 0), (1, 1, 1)].map(|(k, f, e)| vocabulary(k, f, e, 1000));
+        for (i, a) in all.iter().enumerate() {
+            for b in &all[..i] {
+                let same = a
+                    .rows()
+                    .iter()
+                    .zip(b.rows())
+                    .filter(|(a, b)| a == b)
+                    .count();
+                assert!(same < 10, "{same} of 1000 ids equal");
+            }
+        }
+    }
+
+    #[test]
+    fn ids_outside_are_refused_without_naming_them() {
+        let error = vocabulary(1, 1, 0, 10)
+            .encrypt(&[3, 77_777])
+            .unwrap_err()
+            .to_string();
+        assert!(
+            error.contains("token 1 of 2") && !error.contains("77777"),
+            "{error}"
+        );
+    }
+}
