@@ -28,7 +28,7 @@ pub use key_file::{Passphrase, read_key_file, write_key_file};
 pub use plan::{OutputTensor, Plan};
 pub use schedule::Schedule;
 pub use secrets::{Permit, Secrets};
-pub use vocabulary::Vocabulary;
+pub use vocabulary::{CipherIds, Vocabulary};
 
 /// Ways around the legality check, for tests that must see an illegal secret break the model. Nothing that ships calls
 /// them.

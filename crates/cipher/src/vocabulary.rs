@@ -12,6 +12,24 @@ pub struct Vocabulary {
     cipher_of: Vec<u32>,
 }
 
+/// Ids that a host may see. What sends ids takes this type, so that plain ones cannot be sent by mistake.
+pub struct CipherIds(Vec<u32>);
+
+impl CipherIds {
+    /// Declares plain ids fit to be seen. Uses of this function should explain why: the one reason is a comparison with
+    /// the plain model, on a text that is no secret.
+    #[must_use]
+    pub fn of_public_text(plain: Vec<u32>) -> Self {
+        Self(plain)
+    }
+
+    /// The ids.
+    #[must_use]
+    pub fn as_slice(&self) -> &[u32] {
+        &self.0
+    }
+}
+
 impl Vocabulary {
     /// The vocabulary of `size` ids under this schedule: row c of the encrypted embedding is row `plain_of(c)` of the
     /// plain one.
@@ -42,8 +60,8 @@ impl Vocabulary {
     }
 
     /// Plain ids to cipher ids. Fails on an id outside the vocabulary.
-    pub fn encrypt(&self, plain: &[u32]) -> Result<Vec<u32>, Error> {
-        look_up(&self.cipher_of, plain)
+    pub fn encrypt(&self, plain: &[u32]) -> Result<CipherIds, Error> {
+        look_up(&self.cipher_of, plain).map(CipherIds)
     }
 
     /// Cipher ids to plain ids. Fails on an id outside the vocabulary.
@@ -93,7 +111,7 @@ mod tests {
             let vocabulary = vocabulary(byte, 0, 0, size);
             let ids: Vec<u32> = (0..size as u32).collect();
             let cipher = vocabulary.encrypt(&ids).unwrap();
-            prop_assert_eq!(vocabulary.decrypt(&cipher).unwrap(), ids);
+            prop_assert_eq!(vocabulary.decrypt(cipher.as_slice()).unwrap(), ids);
         }
     }
 
