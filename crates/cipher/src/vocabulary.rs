@@ -136,7 +136,8 @@ mod tests {
     fn ids_outside_are_refused_without_naming_them() {
         let error = vocabulary(1, 1, 0, 10)
             .encrypt(&[3, 77_777])
-            .unwrap_err()
+            .err()
+            .unwrap()
             .to_string();
         assert!(
             error.contains("token 1 of 2") && !error.contains("77777"),
