@@ -2,10 +2,13 @@
 
 mod decoder;
 mod error;
+mod kernel;
 mod sampling;
 mod scheduler;
 
-pub use decoder::*;
+pub use decoder::{
+    Chunk, Decoder, KvCache, Linear, LinearId, Linears, Logits, Precision, Projection, Want,
+};
 pub use error::Error;
 pub use sampling::*;
 pub use scheduler::*;

@@ -1,0 +1,177 @@
+//! The forward pass of a decoder, driven by the tables of `equicrypt_spec`.
+
+mod cache;
+mod chunk;
+mod linear;
+mod load;
+mod model;
+mod rope;
+
+use equicrypt_checkpoint::Checkpoint;
+use equicrypt_spec::{ModelConfig, TensorSpec};
+
+pub use cache::KvCache;
+pub(crate) use cache::{PAGE, Pages};
+pub use chunk::{Chunk, Logits, Want};
+pub use linear::{Linear, LinearId, Linears, Projection};
+
+use crate::Error;
+use cache::AnyPages;
+use load::Weights;
+use model::Model;
+
+/// In which precision a decoder stores its weights and computes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Precision {
+    /// For serving.
+    F32,
+    /// For the equivalence of two models up to 1e-9.
+    F64,
+}
+
+/// A decoder with its weights. One is enough for any number of sequences and threads: what belongs
+/// to a sequence is in its [`KvCache`].
+pub struct Decoder {
+    config: ModelConfig,
+    model: AnyModel,
+}
+
+enum AnyModel {
+    F32(Model<f32>),
+    F64(Model<f64>),
+}
+
+impl Decoder {
+    /// Reads a Hugging Face folder. The header is checked against the architecture's table both ways
+    /// before any weight is read.
+    ///
+    /// # Errors
+    /// If `config.json`, the header or the data are not those of a supported model.
+    pub fn load(checkpoint: &Checkpoint, precision: Precision) -> Result<Self, Error> {
+        let config = ModelConfig::from_json(checkpoint.config())?;
+        let header = checkpoint
+            .tensors()
+            .map(|t| (t.name.as_str(), t.shape.as_slice()));
+        let tensors = config.architecture.check(&config, header)?;
+        let model = match precision {
+            Precision::F32 => {
+                let read = |name: &str| Ok(checkpoint.read_f32(name)?);
+                AnyModel::F32(Model::new(
+                    &config,
+                    Weights::read_parallel(tensors, read)?,
+                    None,
+                )?)
+            }
+            Precision::F64 => {
+                let read = |name: &str| Ok(checkpoint.read_f64(name)?);
+                AnyModel::F64(Model::new(
+                    &config,
+                    Weights::read_parallel(tensors, read)?,
+                    None,
+                )?)
+            }
+        };
+        Ok(Self { config, model })
+    }
+
+    /// Makes a model in memory: `read` gives the values of each tensor of the table, row-major.
+    ///
+    /// # Errors
+    /// If `read` fails, or gives too few or too many values.
+    pub fn from_tensors(
+        config: ModelConfig,
+        precision: Precision,
+        read: &mut dyn FnMut(&TensorSpec) -> Result<Vec<f64>, Error>,
+    ) -> Result<Self, Error> {
+        Self::build(config, precision, read, None)
+    }
+
+    /// The same with linear layers that are computed elsewhere: `read` is asked for the embedding
+    /// and the gains only.
+    ///
+    /// # Errors
+    /// If `read` or `linears` fail, or `read` gives too few or too many values.
+    pub fn with_linears(
+        config: ModelConfig,
+        precision: Precision,
+        read: &mut dyn FnMut(&TensorSpec) -> Result<Vec<f64>, Error>,
+        linears: &mut dyn Linears,
+    ) -> Result<Self, Error> {
+        Self::build(config, precision, read, Some(linears))
+    }
+
+    /// What the model is.
+    #[must_use]
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// An empty cache for one sequence.
+    #[must_use]
+    pub fn new_cache(&self) -> KvCache {
+        let pages = match &self.model {
+            AnyModel::F32(model) => AnyPages::F32(model.new_pages()),
+            AnyModel::F64(model) => AnyPages::F64(model.new_pages()),
+        };
+        KvCache { pages }
+    }
+
+    /// Runs the new tokens of several sequences in one pass and appends them to their caches; gives
+    /// the logits of each chunk, in order. The result for a sequence does not depend on what else is
+    /// in the pass, nor on how its tokens are cut into chunks.
+    ///
+    /// # Errors
+    /// If a chunk is empty, has an id outside the vocabulary, exceeds the context, or came with a
+    /// foreign cache. Then all caches are as they were.
+    pub fn forward(&self, chunks: &mut [Chunk<'_>]) -> Result<Vec<Logits>, Error> {
+        let vocab = self.config.vocab_size;
+        match &self.model {
+            AnyModel::F32(model) => {
+                let inputs = chunks.iter_mut().map(|chunk| match &mut chunk.cache.pages {
+                    AnyPages::F32(pages) => Ok((chunk.tokens, pages, chunk.want)),
+                    AnyPages::F64(_) => Err(Error::ForeignCache),
+                });
+                let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
+                model.forward(inputs, |values| Logits::from_f32(vocab, values))
+            }
+            AnyModel::F64(model) => {
+                let inputs = chunks.iter_mut().map(|chunk| match &mut chunk.cache.pages {
+                    AnyPages::F64(pages) => Ok((chunk.tokens, pages, chunk.want)),
+                    AnyPages::F32(_) => Err(Error::ForeignCache),
+                });
+                let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
+                model.forward(inputs, |values| Logits::from_f64(vocab, values))
+            }
+        }
+    }
+
+    fn build(
+        config: ModelConfig,
+        precision: Precision,
+        read: &mut dyn FnMut(&TensorSpec) -> Result<Vec<f64>, Error>,
+        linear: Option<&mut dyn Linears>,
+    ) -> Result<Self, Error> {
+        let local = linear.is_none();
+        let mut tensors = config.architecture.tensors(&config);
+        tensors.retain(|tensor| local || Weights::<f64>::is_local(tensor));
+        let model = match precision {
+            Precision::F32 => {
+                let mut read = |tensor: &TensorSpec| {
+                    Ok(read(tensor)?
+                        .into_iter()
+                        .map(|value| value as f32)
+                        .collect())
+                };
+                AnyModel::F32(Model::new(
+                    &config,
+                    Weights::read(tensors, &mut read)?,
+                    linear,
+                )?)
+            }
+            Precision::F64 => {
+                AnyModel::F64(Model::new(&config, Weights::read(tensors, read)?, linear)?)
+            }
+        };
+        Ok(Self { config, model })
+    }
+}

@@ -1,0 +1,213 @@
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
+
+use super::{Matrix, Real};
+use crate::Error;
+
+/// y = x W^T, with x `[n, columns]` and y `[n, rows]`.
+pub(crate) fn matmul<T: Real>(x: &[T], weight: &Matrix<T>, y: &mut [T]) -> Result<(), Error> {
+    let (columns, out) = (weight.columns(), weight.rows());
+    let rows = x.len() / columns;
+    if x.len() != rows * columns || y.len() != rows * out {
+        return Err(candle_core::Error::Msg(format!(
+            "a matrix of shape [{out}, {columns}] was given {} values to turn into {}",
+            x.len(),
+            y.len()
+        ))
+        .into());
+    }
+    let width = block_width(out);
+    let mut blocks: Vec<Block<'_, T>> = (0..out.div_ceil(width))
+        .map(|block| Block {
+            first: block * width,
+            y: Vec::with_capacity(rows),
+        })
+        .collect();
+    for row in y.chunks_exact_mut(out) {
+        for (block, part) in blocks.iter_mut().zip(row.chunks_mut(width)) {
+            block.y.push(part);
+        }
+    }
+    let arch = Arch::new();
+    blocks
+        .into_par_iter()
+        .with_max_len(1)
+        .for_each(|mut block| {
+            let width = block.y.first().map_or(0, |part| part.len());
+            arch.dispatch(Tiles {
+                x,
+                columns,
+                weight: weight.block(block.first..block.first + width),
+                y: &mut block.y,
+            });
+        });
+    Ok(())
+}
+
+/// Some neighbouring rows of W, and for each row of x the place of their answers.
+struct Block<'a, T> {
+    first: usize,
+    y: Vec<&'a mut [T]>,
+}
+
+/// Enough blocks that a core which is late has little left to do.
+fn block_width(out: usize) -> usize {
+    let blocks = rayon::current_num_threads() * BLOCKS_PER_THREAD;
+    out.div_ceil(blocks).next_multiple_of(TILE_WEIGHTS)
+}
+
+struct Tiles<'a, 'b, T> {
+    x: &'a [T],
+    columns: usize,
+    weight: &'a [T],
+    y: &'a mut [&'b mut [T]],
+}
+
+impl<T: Real> WithSimd for Tiles<'_, '_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let panel = (PANEL_BYTES / (self.columns * size_of::<T>())).max(TILE_ROWS);
+        let panels = self.x.chunks(panel * self.columns);
+        for (x, y) in panels.zip(self.y.chunks_mut(panel)) {
+            let weights = self.weight.chunks(TILE_WEIGHTS * self.columns);
+            for (tile, weight) in weights.enumerate() {
+                let first = tile * TILE_WEIGHTS;
+                let mut x = x.chunks_exact(TILE_ROWS * self.columns);
+                let mut y = y.chunks_exact_mut(TILE_ROWS);
+                for (x, y) in x.by_ref().zip(y.by_ref()) {
+                    tile_of::<T, S, TILE_ROWS>(simd, x, self.columns, weight, y, first);
+                }
+                let x = x.remainder().chunks_exact(self.columns);
+                for (x, y) in x.zip(y.into_remainder().chunks_exact_mut(1)) {
+                    tile_of::<T, S, 1>(simd, x, self.columns, weight, y, first);
+                }
+            }
+        }
+    }
+}
+
+/// The products of `R` rows of x with at most `TILE_WEIGHTS` rows of W.
+#[inline(always)]
+fn tile_of<T: Real, S: Simd, const R: usize>(
+    simd: S,
+    x: &[T],
+    columns: usize,
+    weight: &[T],
+    y: &mut [&mut [T]],
+    first: usize,
+) {
+    let x: [&[T]; R] = std::array::from_fn(|row| &x[row * columns..][..columns]);
+    if weight.len() == TILE_WEIGHTS * columns {
+        let w: [&[T]; TILE_WEIGHTS] =
+            std::array::from_fn(|row| &weight[row * columns..][..columns]);
+        let products = dots::<T, S, R, TILE_WEIGHTS>(simd, x, w);
+        for (y, products) in y.iter_mut().zip(products) {
+            y[first..first + TILE_WEIGHTS].copy_from_slice(&products);
+        }
+    } else {
+        for (offset, w) in weight.chunks_exact(columns).enumerate() {
+            let products = dots::<T, S, R, 1>(simd, x, [w]);
+            for (y, products) in y.iter_mut().zip(products) {
+                y[first + offset] = products[0];
+            }
+        }
+    }
+}
+
+/// All dot products of `R` with `C` vectors of the same length. Each one is summed in the same order
+/// whatever `R` and `C` are.
+#[inline(always)]
+fn dots<T: Real, S: Simd, const R: usize, const C: usize>(
+    simd: S,
+    x: [&[T]; R],
+    w: [&[T]; C],
+) -> [[T; C]; R] {
+    let (x, w) = (x.map(T::vectors::<S>), w.map(T::vectors::<S>));
+    let len = x[0].0.len();
+    let (x_vectors, w_vectors) = (x.map(|x| &x.0[..len]), w.map(|w| &w.0[..len]));
+    let mut sums = [[T::splat(simd, T::zero()); C]; R];
+    for i in 0..len {
+        let w: [_; C] = std::array::from_fn(|c| w_vectors[c][i]);
+        for (sums, x) in sums.iter_mut().zip(x_vectors) {
+            for (sum, w) in sums.iter_mut().zip(w) {
+                *sum = T::mul_add_vectors(simd, x[i], w, *sum);
+            }
+        }
+    }
+    std::array::from_fn(|r| {
+        std::array::from_fn(|c| {
+            let tail = x[r].1.iter().zip(w[c].1);
+            tail.fold(T::sum(simd, sums[r][c]), |sum, (x, w)| x.mul_add(*w, sum))
+        })
+    })
+}
+
+/// Rows of x and rows of W that are multiplied with each other in registers: 16 sums, 5 operands.
+const TILE_ROWS: usize = 4;
+const TILE_WEIGHTS: usize = 4;
+/// Rows of x that stay in the second-level cache while the weights pass by.
+const PANEL_BYTES: usize = 512 << 10;
+const BLOCKS_PER_THREAD: usize = 4;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(len: usize, seed: u64) -> Vec<f64> {
+        (0..len as u64)
+            .map(|i| ((i * 7919 + seed * 104_729) % 1009) as f64 / 1009.0 - 0.5)
+            .collect()
+    }
+
+    #[test]
+    fn products_are_right_at_every_edge_of_the_tiles() {
+        for (rows, columns, out) in [
+            (1, 1, 1),
+            (1, 8, 5),
+            (3, 17, 4),
+            (4, 33, 7),
+            (9, 64, 37),
+            (5, 576, 130),
+        ] {
+            let (x, w) = (values(rows * columns, 1), values(out * columns, 2));
+            let weight = Matrix::new(out, columns, w.clone()).unwrap();
+            let mut y = vec![f64::NAN; rows * out];
+            matmul(&x, &weight, &mut y).unwrap();
+            for (r, x) in x.chunks(columns).enumerate() {
+                for (o, w) in w.chunks(columns).enumerate() {
+                    let expected: f64 = x.iter().zip(w).map(|(x, w)| x * w).sum();
+                    let found = y[r * out + o];
+                    assert!(
+                        (expected - found).abs() < 1e-12,
+                        "{rows} {columns} {out}: {r} {o}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_gets_the_same_bits_in_any_company() {
+        let (rows, columns, out) = (11, 75, 50);
+        let single = |values: Vec<f64>| values.iter().map(|v| *v as f32).collect::<Vec<f32>>();
+        let x = single(values(rows * columns, 3));
+        let weight = Matrix::new(out, columns, single(values(out * columns, 4))).unwrap();
+        let mut together = vec![0.0; rows * out];
+        matmul(&x, &weight, &mut together).unwrap();
+        for (x, together) in x.chunks(columns).zip(together.chunks(out)) {
+            let mut alone = vec![0.0; out];
+            matmul(x, &weight, &mut alone).unwrap();
+            assert_eq!(alone, together);
+        }
+    }
+
+    #[test]
+    fn wrong_sizes_are_refused() {
+        let weight = Matrix::new(2, 3, vec![0.0; 6]).unwrap();
+        assert!(matmul(&[0.0; 4], &weight, &mut [0.0; 2]).is_err());
+        assert!(matmul(&[0.0; 3], &weight, &mut [0.0; 3]).is_err());
+        assert!(Matrix::new(2, 3, vec![0.0; 5]).is_none());
+    }
+}

@@ -1,0 +1,14 @@
+//! The arithmetic of the forward pass on slices. Every result depends on its own row alone, bit for
+//! bit, however many rows are computed together: batching and chunking never change an answer.
+
+mod attention;
+mod elementwise;
+mod matmul;
+mod matrix;
+mod real;
+
+pub(crate) use attention::{Attention, attend};
+pub(crate) use elementwise::{add, gate, rms_norm, rotate};
+pub(crate) use matmul::matmul;
+pub(crate) use matrix::Matrix;
+pub(crate) use real::{Real, view};
