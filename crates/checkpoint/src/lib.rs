@@ -34,6 +34,7 @@ mod dtype;
 mod error;
 mod fingerprint;
 mod folder;
+pub mod gguf;
 mod json;
 pub mod safetensors;
 mod staging;

@@ -1,4 +1,4 @@
-use crate::Dtype;
+use crate::{Dtype, Error};
 
 /// What a tensor is before it has a place in a file: name, dtype and shape, row-major.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,4 +77,18 @@ pub(crate) fn byte_len(size: usize, shape: impl IntoIterator<Item = usize>) -> O
     shape
         .into_iter()
         .try_fold(size as u64, |len, dim| len.checked_mul(dim as u64))
+}
+
+/// Refuses bytes `start..start + len` of a tensor that has `size` bytes, if they reach past it.
+pub(crate) fn check_range(tensor: &str, size: u64, start: u64, len: usize) -> Result<(), Error> {
+    let len = len as u64;
+    match start.checked_add(len) {
+        Some(end) if end <= size => Ok(()),
+        _ => Err(Error::OutOfRange {
+            tensor: tensor.to_owned(),
+            size,
+            start,
+            len,
+        }),
+    }
 }

@@ -4,6 +4,7 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use super::header::{Header, MAX_HEADER_BYTES, parse_header};
+use crate::tensor::check_range;
 use crate::{Error, IgnoredTensor, TensorInfo};
 
 /// An open safetensors file: its header is in memory, its data stays on disk.
@@ -104,20 +105,6 @@ impl SafetensorsFile {
         self.file
             .read_exact_at(out, self.data_start + info.offset + byte_offset)
             .map_err(Error::io("read", &self.path))
-    }
-}
-
-/// Refuses bytes `start..start + len` of a tensor that has `size` bytes, if they reach past it.
-pub(super) fn check_range(tensor: &str, size: u64, start: u64, len: usize) -> Result<(), Error> {
-    let len = len as u64;
-    match start.checked_add(len) {
-        Some(end) if end <= size => Ok(()),
-        _ => Err(Error::OutOfRange {
-            tensor: tensor.to_owned(),
-            size,
-            start,
-            len,
-        }),
     }
 }
 

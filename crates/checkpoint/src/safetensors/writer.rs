@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde_json::{Map, Value, json};
 
 use super::header::MAX_HEADER_BYTES;
-use super::reader::check_range;
+use crate::tensor::check_range;
 use crate::{Error, TensorHeader};
 
 /// A safetensors file being written: the header first, then blocks of data in any order, from
