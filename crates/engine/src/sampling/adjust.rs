@@ -13,8 +13,8 @@ impl Settings {
 
     /// The candidates, ascending by id: l + bias, where the stops are at minus infinity until
     /// `min_tokens`; then, for every id of prompt and answer, l / r if l > 0 and l * r otherwise (r
-    /// the repetition penalty, of Keskar et al., arXiv 1909.05858); then, for every id drawn c times,
-    /// l - c frequency - presence.
+    /// the repetition penalty, of Keskar et al., arXiv 1909.05858); then, for every id drawn c
+    /// times, l - c frequency - presence.
     pub(super) fn adjust(
         &self,
         logits: &[f32],

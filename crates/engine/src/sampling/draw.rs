@@ -45,7 +45,8 @@ pub(super) fn draw(
             break;
         };
         let weight = weight(&candidate);
-        // The first and last conditions are for a target that rounding put past what the walk adds up to.
+        // The first and last conditions are for a target that rounding put past what the walk
+        // adds up to.
         if weight == 0.0 {
             break;
         }
@@ -58,7 +59,8 @@ pub(super) fn draw(
     last
 }
 
-/// Candidates from the likeliest down, sorted only as far as anybody looks: most draws end among the first few.
+/// Candidates from the likeliest down, sorted only as far as anybody looks: most draws end
+/// among the first few.
 struct Ranked {
     items: Vec<Candidate>,
     sorted: usize,

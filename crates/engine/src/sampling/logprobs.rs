@@ -2,9 +2,9 @@ use equicrypt_spec::wire::TokenLogprob;
 
 use super::{Candidate, candidates};
 
-/// ln softmax(l)_id, with its rank, and the same for the `count` likeliest ids. As in vLLM the drawn
-/// id stands first among them, so that there are `count` or `count + 1`. None if `id` is not in the
-/// vocabulary.
+/// ln softmax(l)_id, with its rank, and the same for the `count` likeliest ids. As in vLLM the
+/// drawn id stands first among them, so that there are `count` or `count + 1`. None if `id` is not
+/// in the vocabulary.
 pub(super) fn of(logits: &[f32], id: u32, count: usize) -> Option<TokenLogprob> {
     let drawn = candidates(logits).find(|candidate| candidate.id == id)?;
     let top = candidates(logits)

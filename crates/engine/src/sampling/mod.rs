@@ -1,6 +1,6 @@
 //! From logits to an id, in the order of vLLM's sampler: log-probabilities of the raw logits; then
-//! allowed ids, stops held back, biases, penalties; then temperature, `min_p`, `top_k`, `top_p`, and
-//! the draw.
+//! allowed ids, stops held back, biases, penalties; then temperature, `min_p`, `top_k`, `top_p`,
+//! and the draw.
 //!
 //! The draw walks the ids from the likeliest down, not in the order of their numbers. With equal
 //! seeds a model and its encrypted copy therefore draw the same plain id, as long as no two logits

@@ -1,5 +1,6 @@
-/// xoshiro256++ 1.0 (Blackman and Vigna, <https://prng.di.unimi.it>), its state filled by SplitMix64.
-/// Not for secrets: it only makes answers repeatable on every machine and in every version.
+/// xoshiro256++ 1.0 (Blackman and Vigna, <https://prng.di.unimi.it>), its state filled by
+/// SplitMix64. Not for secrets: it only makes answers repeatable on every machine
+/// and in every version.
 #[derive(Debug, Clone)]
 pub(super) struct Rng([u64; 4]);
 
@@ -73,7 +74,7 @@ mod tests {
                 mean += x / DRAWS as f64;
                 product += x * y / DRAWS as f64;
             }
-            // Five standard deviations of the mean (sqrt(1/12)) and of the product (1/12) of uniform variables.
+            // Five standard deviations of the mean (sqrt(1/12)) and of the product (1/12).
             let sigma = 1.0 / (DRAWS as f64).sqrt();
             assert!(mean.abs() < 5.0 * 0.2887 * sigma, "{mean}");
             assert!(product.abs() < 5.0 / 12.0 * sigma, "{product}");

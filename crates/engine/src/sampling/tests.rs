@@ -183,7 +183,7 @@ fn biases_and_penalties_change_the_logits_as_documented() {
         frequency_penalty: 0.5,
         ..greedy()
     };
-    // Ids 2 (positive) and 1 (negative) stand in the prompt; id 5 is drawn, then penalised twice over.
+    // Ids 2 (positive) and 1 (negative) stand in the prompt; id 5 is drawn, then penalised.
     let mut sampler = Sampler::new(&penalised, &[2, 1, 2], &[], 0, 0);
     assert_eq!(sampler.sample(&LOGITS).unwrap().id, 5);
     let left = sampler
@@ -261,8 +261,18 @@ fn permuted() -> impl Strategy<Value = (Vec<f32>, Vec<usize>)> {
 
 proptest! {
     #[test]
-    fn renamed_ids_draw_the_same((logits, names) in permuted(), seed: u64, top_p in 0.05..1.0f64, k in 0i64..80) {
-        let params = SamplingParams { top_p, top_k: k, logprobs: Some(5), ..SamplingParams::default() };
+    fn renamed_ids_draw_the_same(
+        (logits, names) in permuted(),
+        seed: u64,
+        top_p in 0.05..1.0f64,
+        top_k in 0i64..80,
+    ) {
+        let params = SamplingParams {
+            top_p,
+            top_k,
+            logprobs: Some(5),
+            ..SamplingParams::default()
+        };
         let mut renamed = vec![0.0; logits.len()];
         for (id, name) in names.iter().enumerate() {
             renamed[*name] = logits[id];
@@ -284,7 +294,13 @@ proptest! {
         top_p in 0.01..=1.0f64,
         min_p in 0.0..0.5f64,
     ) {
-        let params = SamplingParams { temperature, top_k, top_p, min_p, ..SamplingParams::default() };
+        let params = SamplingParams {
+            temperature,
+            top_k,
+            top_p,
+            min_p,
+            ..SamplingParams::default()
+        };
         let id = sampler(&params, seed).sample(&logits).unwrap().id as usize;
         let likelier: Vec<f64> = softmax(&logits, temperature)
             .into_iter()
@@ -299,7 +315,10 @@ proptest! {
     }
 
     #[test]
-    fn the_same_seed_draws_the_same(logits in prop::collection::vec(-5.0f32..5.0, 2..50), seed: u64) {
+    fn the_same_seed_draws_the_same(
+        logits in prop::collection::vec(-5.0f32..5.0, 2..50),
+        seed: u64,
+    ) {
         let params = SamplingParams::default();
         let draw = |index| {
             let mut sampler = Sampler::new(&params, &[], &[], seed, index);

@@ -1,1 +1,0 @@
-//! Many requests, one forward pass.
