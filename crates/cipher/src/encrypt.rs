@@ -55,11 +55,11 @@ pub fn encrypt(
     let schedule = Schedule::new(key, &plan.manifest.fingerprint()?, options.epoch);
     let vocabulary = Vocabulary::derive(&schedule, plan.target.vocab_size);
     let secrets = Secrets::derive(&schedule, &plan.target, &plan.permits(source), &vocabulary);
-    write(source, out, &plan, &secrets, progress)
+    encrypt_with(source, out, &plan, &secrets, progress)
 }
 
-/// The write pass: `plan` carried out with `secrets`.
-pub(crate) fn write(
+/// The write pass: `plan` carried out with `secrets`, whatever they are.
+pub fn encrypt_with(
     source: &Checkpoint,
     out: &Path,
     plan: &Plan,

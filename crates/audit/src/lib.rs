@@ -1,0 +1,8 @@
+//! ADVERSARY room: how near an encrypted model is to the original, and what attacks recover from it. The owner's vocabulary
+//! is used for scoring only.
+
+mod error;
+mod fidelity;
+
+pub use error::Error;
+pub use fidelity::{Fidelity, Limits, compare};

@@ -1,0 +1,196 @@
+//! decrypt_k(F_k(encrypt_k(p))) = F(p), in f64, through the engine's own forward pass: every table, shape and profile.
+
+mod support;
+
+use equicrypt_checkpoint::{Checkpoint, Dtype};
+use equicrypt_cipher::{Permit, Plan, Secrets, Vocabulary, danger};
+use equicrypt_spec::{ARCHITECTURES, Axis, Group, Profile};
+use support::{GQA, SHAPES, difference, encrypted, key, options, random_model, schedule, tampered};
+
+const TOLERANCE: f64 = 1e-9;
+const BROKEN: f64 = 1e-2;
+
+#[test]
+fn every_shape_and_profile_is_equivariant() {
+    for (seed, shape) in SHAPES.into_iter().enumerate() {
+        for profile in [Profile::Permute, Profile::Rotate] {
+            let dir = tempfile::tempdir().unwrap();
+            let seed = seed as u64;
+            let plain = random_model(&dir.path().join("plain"), &shape.config(), Dtype::F64, seed);
+            let out = dir.path().join("encrypted");
+            for key_byte in [1, 2] {
+                let out = out.with_extension(key_byte.to_string());
+                let vocabulary = encrypted(&plain, &out, &key(key_byte), profile);
+                let difference = difference(&plain, &out, &vocabulary, seed);
+                assert!(
+                    difference < TOLERANCE,
+                    "{shape:?} {profile:?}: {difference:e}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn every_table_is_covered() {
+    let covered: Vec<_> = SHAPES
+        .map(|shape| shape.config()["model_type"].clone())
+        .to_vec();
+    for arch in ARCHITECTURES {
+        assert!(
+            covered
+                .iter()
+                .any(|model_type| model_type == arch.model_type)
+        );
+    }
+}
+
+#[test]
+fn encrypted_weights_and_ids_are_not_the_plain_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let plain = random_model(&dir.path().join("plain"), &GQA.config(), Dtype::F64, 1);
+    let out = dir.path().join("encrypted");
+    let vocabulary = encrypted(&plain, &out, &key(1), Profile::Permute);
+    let (plain, encrypted) = (
+        Checkpoint::open(&plain).unwrap(),
+        Checkpoint::open(&out).unwrap(),
+    );
+    for tensor in plain.tensors() {
+        let (a, b) = (
+            plain.read_f64(&tensor.name),
+            encrypted.read_f64(&tensor.name),
+        );
+        let (a, b) = (a.unwrap(), b.unwrap());
+        let same = a.iter().zip(&b).filter(|(a, b)| a == b).count();
+        assert!(
+            same * 5 < a.len(),
+            "{}: {same} of {} values unmoved",
+            tensor.name,
+            a.len()
+        );
+    }
+    let every: Vec<u32> = (0..61).collect();
+    let cipher = vocabulary.encrypt(&every).unwrap();
+    assert!(
+        cipher
+            .as_slice()
+            .iter()
+            .zip(&every)
+            .filter(|(a, b)| a == b)
+            .count()
+            < 6
+    );
+}
+
+/// Encrypts with one axis' secret drawn from a group of the test's choosing, all others legally.
+fn difference_with(axis: Axis, group: Group, profile: Profile) -> f64 {
+    let dir = tempfile::tempdir().unwrap();
+    let plain = random_model(&dir.path().join("plain"), &GQA.config(), Dtype::F64, 3);
+    let source = Checkpoint::open(&plain).unwrap();
+    let key = key(3);
+    let plan = Plan::new(&source, &options(profile), key.id()).unwrap();
+    let arch = plan.target.architecture;
+    let others = arch
+        .axes()
+        .into_iter()
+        .filter(|other| ![axis, Axis::Vocab].contains(other));
+    let mut permits: Vec<Permit> = others
+        .map(|axis| Permit::legal(arch, axis, profile, true))
+        .collect();
+    permits.push(danger::permit_anything(axis, group));
+    let schedule = schedule(&key, &plan.manifest);
+    let vocabulary = Vocabulary::derive(&schedule, plan.target.vocab_size);
+    let secrets: Secrets = danger::derive_illegal(&schedule, &plan.target, &permits, &vocabulary);
+    let out = dir.path().join("encrypted");
+    danger::encrypt_with(&source, &out, &plan, &secrets, &|_| ()).unwrap();
+    difference(&plain, &out, &vocabulary, 3)
+}
+
+/// Without this the must-break tests below would prove nothing: the same road with legal groups changes nothing.
+#[test]
+fn legal_groups_pass_on_the_road_of_the_illegal_ones() {
+    for (axis, group, profile) in [
+        (Axis::Hidden, Group::SIGNED_PERMUTATION, Profile::Permute),
+        (Axis::Hidden, Group::ORTHOGONAL, Profile::Rotate),
+        (Axis::Ffn, Group::MONOMIAL, Profile::Rotate),
+        (Axis::QkDim, Group::PAIR_ROTATION, Profile::Permute),
+        (Axis::VDim, Group::ORTHOGONAL, Profile::Permute),
+        (Axis::KvHeads, Group::PERMUTATION, Profile::Permute),
+    ] {
+        let difference = difference_with(axis, group, profile);
+        assert!(difference < TOLERANCE, "{axis:?} {group:?}: {difference:e}");
+    }
+}
+
+#[test]
+fn a_rotation_under_silu_breaks() {
+    assert!(difference_with(Axis::Ffn, Group::ORTHOGONAL, Profile::Rotate) > BROKEN);
+}
+
+#[test]
+fn a_query_rotation_across_rope_planes_breaks() {
+    assert!(difference_with(Axis::QkDim, Group::ORTHOGONAL, Profile::Rotate) > BROKEN);
+    assert!(difference_with(Axis::QkDim, Group::PERMUTATION, Profile::Permute) > BROKEN);
+}
+
+#[test]
+fn a_rotation_over_an_unfolded_gain_breaks() {
+    assert!(difference_with(Axis::Hidden, Group::ORTHOGONAL, Profile::Permute) > BROKEN);
+}
+
+#[test]
+fn a_scale_on_the_hidden_axis_breaks() {
+    assert!(difference_with(Axis::Hidden, Group::MONOMIAL, Profile::Permute) > BROKEN);
+}
+
+#[test]
+fn illegal_groups_cannot_be_had_by_the_ordinary_road() {
+    let arch = equicrypt_spec::Architecture::find("llama").unwrap();
+    for (axis, group) in [
+        (Axis::Ffn, Group::ORTHOGONAL),
+        (Axis::QkDim, Group::ORTHOGONAL),
+        (Axis::KvHeads, Group::SIGNED_PERMUTATION),
+        (Axis::Vocab, Group::MONOMIAL),
+    ] {
+        assert!(
+            Permit::for_group(arch, axis, Profile::Rotate, group).is_err(),
+            "{axis:?}"
+        );
+    }
+    assert!(Permit::for_group(arch, Axis::Hidden, Profile::Rotate, Group::ORTHOGONAL).is_ok());
+    assert!(Permit::for_group(arch, Axis::Hidden, Profile::Permute, Group::ORTHOGONAL).is_err());
+}
+
+/// Exchanges query heads `a` and `b`, consistently in q_proj and o_proj.
+fn difference_with_heads_exchanged(a: usize, b: usize) -> f64 {
+    let dir = tempfile::tempdir().unwrap();
+    let plain = random_model(&dir.path().join("plain"), &GQA.config(), Dtype::F64, 4);
+    let out = dir.path().join("encrypted");
+    let vocabulary = encrypted(&plain, &out, &key(4), Profile::Permute);
+    let moved = dir.path().join("moved");
+    let (hidden, head, width) = (24, 8, 4 * 8);
+    tampered(&out, &moved, &mut |name, values| {
+        if name.ends_with("q_proj.weight") {
+            for i in 0..head * hidden {
+                values.swap(a * head * hidden + i, b * head * hidden + i);
+            }
+        }
+        if name.ends_with("o_proj.weight") {
+            for row in values.chunks_exact_mut(width) {
+                for i in 0..head {
+                    row.swap(a * head + i, b * head + i);
+                }
+            }
+        }
+    });
+    difference(&plain, &moved, &vocabulary, 4)
+}
+
+#[test]
+fn query_heads_exchanged_across_kv_groups_break() {
+    assert!(
+        difference_with_heads_exchanged(0, 1) < TOLERANCE,
+        "inside a group it is legal"
+    );
+    assert!(difference_with_heads_exchanged(0, 2) > BROKEN);
+}
