@@ -1,1 +1,33 @@
-//! OWNER: tokenizer and chat template in front, cipher ids behind.
+//! OWNER room: the owner's tokenizer and chat template in front, cipher ids behind.
+//!
+//! The order of reading: [`Text`] (tokenizer), [`ChatTemplate`] (messages to text), [`Owner`] (what the original model's
+//! folder says), [`Session`] (plain ids to cipher ids and back, after every check), [`Host`] (cipher ids over HTTP), the
+//! [`EventParser`] that reads its stream. A [`Host`] takes [`equicrypt_cipher::CipherIds`] only, so plain ids cannot be
+//! sent.
+
+mod chat;
+mod clock;
+mod error;
+mod host;
+mod json;
+mod owner;
+mod session;
+mod sse;
+mod stream;
+mod terminal;
+mod text;
+mod text_stream;
+
+#[cfg(test)]
+mod fixture;
+
+pub use chat::{ChatTemplate, Message};
+pub use error::Error;
+pub use host::{ApiKey, Host, Options};
+pub use owner::Owner;
+pub use session::Session;
+pub use sse::EventParser;
+pub use stream::{Step, Stream};
+pub use terminal::terminal_safe;
+pub use text::Text;
+pub use text_stream::TextStream;

@@ -1,0 +1,223 @@
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// What can go wrong between a conversation and the host. No message holds a prompt, an answer, a token id or a key.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The model's description or the manifest is at fault.
+    #[error(transparent)]
+    Spec(#[from] equicrypt_spec::Error),
+    /// A file of the model's folder is at fault.
+    #[error(transparent)]
+    Checkpoint(#[from] equicrypt_checkpoint::Error),
+    /// The key or the vocabulary refuses.
+    #[error(transparent)]
+    Cipher(#[from] equicrypt_cipher::Error),
+    /// A file cannot be read.
+    #[error("cannot read {}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// The folder is an encrypted model's.
+    #[error("{} is an encrypted folder, it has no tokenizer; give the folder of the original model", dir.display())]
+    EncryptedFolder {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// `tokenizer.json` cannot be used.
+    #[error("{}: no tokenizer that can be used: {reason}; fetch the file again from the original model", path.display())]
+    Tokenizer {
+        /// The file.
+        path: PathBuf,
+        /// The parser's reason.
+        reason: String,
+    },
+    /// The tokenizer refuses a text or ids.
+    #[error("the tokenizer cannot {action}; check that tokenizer.json belongs to this model")]
+    Text {
+        /// What was tried, with counts only.
+        action: String,
+    },
+    /// A field of a JSON file is at fault.
+    #[error("{}: field {field}: expected {expected}, found {found}", path.display())]
+    Field {
+        /// The file.
+        path: PathBuf,
+        /// The field.
+        field: String,
+        /// What it should be.
+        expected: &'static str,
+        /// What it is.
+        found: String,
+    },
+    /// The folder has no chat template.
+    #[error("{}: no chat_template.jinja and no chat_template in tokenizer_config.json; use the folder of a chat model", dir.display())]
+    NoTemplate {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// The chat template has a syntax error.
+    #[error("{}: chat template, line {line}: {reason}; fetch the file again from the original model", path.display())]
+    TemplateSyntax {
+        /// The file.
+        path: PathBuf,
+        /// The line, from 1; 0 if unknown.
+        line: usize,
+        /// The parser's reason.
+        reason: String,
+    },
+    /// The chat template refuses these messages, or fails on them.
+    #[error(
+        "chat template, line {line}: {reason}; check the order and the roles of the {messages} messages"
+    )]
+    Template {
+        /// The line, from 1; 0 if unknown.
+        line: usize,
+        /// The template's own words, or the kind of failure.
+        reason: String,
+        /// How many messages there were.
+        messages: usize,
+    },
+    /// There is nothing to send.
+    #[error("the prompt has no tokens; write something")]
+    EmptyPrompt,
+    /// The prompt leaves no room for an answer.
+    #[error(
+        "the prompt has {tokens} tokens, the model's context leaves room for {limit}; shorten the conversation"
+    )]
+    PromptTooLong {
+        /// Of the prompt.
+        tokens: usize,
+        /// The context minus one.
+        limit: usize,
+    },
+    /// Manifest and original model do not belong together.
+    #[error("manifest: {what}: expected {expected} (from {}), found {found}; give the manifest of this model's encrypted folder", dir.display())]
+    OtherModel {
+        /// What differs.
+        what: &'static str,
+        /// Of the original model.
+        expected: String,
+        /// Of the manifest.
+        found: String,
+        /// The original model's folder.
+        dir: PathBuf,
+    },
+    /// The host's address cannot be used.
+    #[error("host address {url:?}: {reason}")]
+    Url {
+        /// As given.
+        url: String,
+        /// What is wrong, and what to do.
+        reason: &'static str,
+    },
+    /// The API key cannot be sent.
+    #[error("API key: {0}")]
+    ApiKey(&'static str),
+    /// The operating system has no randomness.
+    #[error("the operating system's random generator failed: {0}")]
+    Randomness(getrandom::Error),
+    /// An option of a request is outside its range. Nothing was sent.
+    #[error("{option}: expected {expected}, found {found}")]
+    Option {
+        /// Its name.
+        option: &'static str,
+        /// The range.
+        expected: &'static str,
+        /// The value.
+        found: String,
+    },
+    /// A cipher id of the prompt or of the stop ids is outside the host's vocabulary. Nothing was sent.
+    #[error(
+        "{what}: an id is outside the host's vocabulary of {vocab_size}; check that manifest and host belong together"
+    )]
+    ForeignIds {
+        /// `prompt` or `stop ids`.
+        what: &'static str,
+        /// The host's vocabulary.
+        vocab_size: usize,
+    },
+    /// The host cannot be reached, or the connection broke.
+    #[error("host {url}: {reason}; check the address and that the host runs")]
+    Connection {
+        /// The host.
+        url: String,
+        /// The innermost reason.
+        reason: String,
+    },
+    /// The host sends nothing.
+    #[error("host {url}: nothing received for {seconds} s; check the host's load, then ask again")]
+    Silence {
+        /// The host.
+        url: String,
+        /// How long.
+        seconds: u64,
+    },
+    /// The host answers with an error.
+    #[error("host {url}: status {status}: {message}; {advice}")]
+    Refused {
+        /// The host.
+        url: String,
+        /// The HTTP status.
+        status: u16,
+        /// The host's own words, made safe for a terminal.
+        message: String,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// The host breaks the protocol.
+    #[error(
+        "host {url}: expected {expected}, found {found}; the answer is not used, check what runs at this address"
+    )]
+    Protocol {
+        /// The host.
+        url: String,
+        /// What the protocol says.
+        expected: &'static str,
+        /// What came, described without its content.
+        found: String,
+    },
+    /// The stream ended before the answer did.
+    #[error(
+        "host {url}: the stream ended after {tokens} tokens without a finish_reason; the answer is cut off, ask again"
+    )]
+    CutOff {
+        /// The host.
+        url: String,
+        /// Received until then.
+        tokens: usize,
+    },
+    /// The host gave up on the answer.
+    #[error(
+        "host {url}: the host ended the answer with finish_reason {reason:?} after {tokens} tokens; ask again"
+    )]
+    GaveUp {
+        /// The host.
+        url: String,
+        /// `abort` or `error`.
+        reason: &'static str,
+        /// Received until then.
+        tokens: usize,
+    },
+    /// The host publishes no manifest.
+    #[error(
+        "host {url}: /v1/models has no \"equicrypt\" object; give --manifest FILE (equicrypt.json of the encrypted folder)"
+    )]
+    NoManifest {
+        /// The host.
+        url: String,
+    },
+    /// A line or an event of a stream is too long.
+    #[error(
+        "event stream: a line or event is longer than {limit} bytes; check what runs at the host's address"
+    )]
+    EventTooLong {
+        /// The longest allowed.
+        limit: usize,
+    },
+}

@@ -1,0 +1,138 @@
+use std::path::{Path, PathBuf};
+
+use equicrypt_checkpoint::read_json;
+use equicrypt_spec::{MANIFEST_FILE, ModelConfig};
+use serde_json::Value;
+
+use crate::{ChatTemplate, Error, Message, Text};
+
+/// What the original model's folder says, as far as the owner needs it to talk: tokenizer, chat template, the ids that end
+/// an answer, the longest context. The weights are not read.
+pub struct Owner {
+    dir: PathBuf,
+    text: Text,
+    template: Option<ChatTemplate>,
+    config: ModelConfig,
+    stop_ids: Vec<u32>,
+}
+
+impl Owner {
+    /// Opens the folder of the original model. The stop ids are those of `generation_config.json` and of `config.json`
+    /// together. A model without a chat template opens, and refuses [`Owner::prompt`].
+    pub fn open(dir: &Path) -> Result<Self, Error> {
+        if dir.join(MANIFEST_FILE).exists() {
+            return Err(Error::EncryptedFolder {
+                dir: dir.to_owned(),
+            });
+        }
+        let config_path = dir.join("config.json");
+        let config = ModelConfig::from_json(&read_json(&config_path)?)?;
+        let text = Text::open(dir)?;
+        if text.vocab_size() > config.vocab_size {
+            return Err(Error::Field {
+                path: config_path,
+                field: "vocab_size".into(),
+                expected: "at least the number of ids of tokenizer.json",
+                found: format!("{} for {} ids", config.vocab_size, text.vocab_size()),
+            });
+        }
+        let mut stop_ids = config.eos.clone();
+        let generation_path = dir.join("generation_config.json");
+        if generation_path.exists() {
+            let generation = read_json(&generation_path)?;
+            stop_ids.extend(eos_of(&generation, &generation_path)?);
+        }
+        stop_ids.sort_unstable();
+        stop_ids.dedup();
+        if let Some(outside) = stop_ids
+            .iter()
+            .find(|id| **id as usize >= config.vocab_size)
+        {
+            return Err(Error::Field {
+                path: config_path,
+                field: "eos_token_id".into(),
+                expected: "ids below vocab_size, here and in generation_config.json",
+                found: outside.to_string(),
+            });
+        }
+        Ok(Self {
+            dir: dir.to_owned(),
+            text,
+            template: ChatTemplate::find(dir)?,
+            config,
+            stop_ids,
+        })
+    }
+
+    /// The conversation as plain ids, ending where the answer begins. Fails if it is empty, or leaves no room for an
+    /// answer of one token.
+    pub fn prompt(&self, messages: &[Message]) -> Result<Vec<u32>, Error> {
+        let template = self.template.as_ref().ok_or_else(|| Error::NoTemplate {
+            dir: self.dir.clone(),
+        })?;
+        self.prompt_of_text(&template.render(messages, true)?)
+    }
+
+    /// The text as it stands as plain ids, with the checks of [`Owner::prompt`]: for models that continue texts.
+    pub fn prompt_of_text(&self, text: &str) -> Result<Vec<u32>, Error> {
+        let ids = self.text.encode(text)?;
+        let limit = self.max_positions().saturating_sub(1);
+        match ids.len() {
+            0 => Err(Error::EmptyPrompt),
+            tokens if tokens > limit => Err(Error::PromptTooLong { tokens, limit }),
+            _ => Ok(ids),
+        }
+    }
+
+    /// The tokenizer.
+    #[must_use]
+    pub fn text(&self) -> &Text {
+        &self.text
+    }
+
+    /// The chat template, if the model has one.
+    #[must_use]
+    pub fn template(&self) -> Option<&ChatTemplate> {
+        self.template.as_ref()
+    }
+
+    /// The plain ids that end an answer, ascending.
+    #[must_use]
+    pub fn stop_ids(&self) -> &[u32] {
+        &self.stop_ids
+    }
+
+    /// The longest context: tokens of prompt and answer together.
+    #[must_use]
+    pub fn max_positions(&self) -> usize {
+        self.config.max_positions
+    }
+
+    /// `config.json`.
+    #[must_use]
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// The folder.
+    #[must_use]
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+}
+
+/// `eos_token_id` of `generation_config.json`: one id, a list, or none.
+fn eos_of(generation: &Value, path: &Path) -> Result<Vec<u32>, Error> {
+    let id = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
+    let ids = match generation.get("eos_token_id") {
+        None | Some(Value::Null) => Some(Vec::new()),
+        Some(Value::Array(list)) => list.iter().map(id).collect(),
+        Some(single) => id(single).map(|id| vec![id]),
+    };
+    ids.ok_or_else(|| Error::Field {
+        path: path.to_owned(),
+        field: "eos_token_id".into(),
+        expected: "a token id or a list of them",
+        found: "something else".into(),
+    })
+}

@@ -1,0 +1,129 @@
+use std::path::Path;
+
+use equicrypt_checkpoint::Checkpoint;
+use equicrypt_cipher::{CipherIds, MasterKey, Vocabulary};
+use equicrypt_spec::Manifest;
+
+use crate::{Error, Owner};
+
+/// One model under one key: plain ids to cipher ids and back. It exists only if key, manifest and original model belong
+/// together, so that nothing can be encrypted under a wrong vocabulary, and nothing is sent.
+pub struct Session {
+    owner: Owner,
+    vocabulary: Vocabulary,
+    stop_ids: CipherIds,
+    plain_vocab_size: usize,
+}
+
+impl Session {
+    /// Checks that the manifest names this key, and names the owner's model: architecture, vocabulary, and, if the folder
+    /// has weights, their fingerprint. Without weights the fingerprint is believed; a manifest from the owner's own disk
+    /// is then better than one that the host publishes.
+    pub fn open(owner: Owner, key: &MasterKey, manifest: &Manifest) -> Result<Self, Error> {
+        let other = |what, expected: String, found: String| Error::OtherModel {
+            what,
+            expected,
+            found,
+            dir: owner.dir().to_owned(),
+        };
+        let config = owner.config();
+        let architecture = config.architecture.model_type;
+        if manifest.architecture != architecture {
+            let found = crate::terminal::one_line(&manifest.architecture);
+            return Err(other("architecture", architecture.into(), found));
+        }
+        if manifest.plain_vocab_size != config.vocab_size {
+            let found = manifest.plain_vocab_size.to_string();
+            return Err(other(
+                "plain_vocab_size",
+                config.vocab_size.to_string(),
+                found,
+            ));
+        }
+        let most = config.vocab_size.saturating_add(MOST_EXTRA_IDS);
+        if manifest.vocab_size < config.vocab_size || manifest.vocab_size > most {
+            let expected = format!("{} to {most}", config.vocab_size);
+            return Err(other(
+                "vocab_size",
+                expected,
+                manifest.vocab_size.to_string(),
+            ));
+        }
+        if has_weights(owner.dir())? {
+            let local = Checkpoint::open(owner.dir())?.fingerprint()?;
+            if local != manifest.fingerprint()? {
+                let found = manifest.source_fingerprint.clone();
+                return Err(other("source_fingerprint", hex(&local), found));
+            }
+        }
+        let vocabulary = Vocabulary::open(key, manifest)?;
+        let stop_ids = vocabulary.encrypt(owner.stop_ids())?;
+        Ok(Self {
+            plain_vocab_size: config.vocab_size,
+            owner,
+            vocabulary,
+            stop_ids,
+        })
+    }
+
+    /// Plain ids of a prompt to cipher ids.
+    pub fn encrypt_prompt(&self, plain: &[u32]) -> Result<CipherIds, Error> {
+        Ok(self.vocabulary.encrypt(plain)?)
+    }
+
+    /// The cipher ids that end an answer.
+    #[must_use]
+    pub fn stop_ids(&self) -> &CipherIds {
+        &self.stop_ids
+    }
+
+    /// Cipher ids of an answer to plain ids. Fails on an id outside the vocabulary.
+    pub fn decrypt(&self, cipher: &[u32]) -> Result<Vec<u32>, Error> {
+        let plain = self.vocabulary.decrypt(cipher)?;
+        let outside = plain
+            .iter()
+            .position(|id| *id as usize >= self.plain_vocab_size);
+        match outside {
+            None => Ok(plain),
+            Some(position) => Err(Error::Cipher(equicrypt_cipher::Error::IdOutOfRange {
+                position,
+                count: plain.len(),
+                size: self.plain_vocab_size,
+            })),
+        }
+    }
+
+    /// How many cipher ids there are: what a host sends must be below.
+    #[must_use]
+    pub fn vocab_size(&self) -> usize {
+        self.vocabulary.size()
+    }
+
+    /// The original model's side.
+    #[must_use]
+    pub fn owner(&self) -> &Owner {
+        &self.owner
+    }
+}
+
+fn has_weights(dir: &Path) -> Result<bool, Error> {
+    let unreadable = |source| Error::File {
+        path: dir.to_owned(),
+        source,
+    };
+    for entry in std::fs::read_dir(dir).map_err(unreadable)? {
+        let name = entry.map_err(unreadable)?.file_name();
+        let name = name.to_string_lossy();
+        if name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json") {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// A manifest from a host must not make the owner fill the memory with a table.
+const MOST_EXTRA_IDS: usize = 1 << 20;
