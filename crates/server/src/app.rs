@@ -1,0 +1,114 @@
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::{DefaultBodyLimit, Request, State};
+use axum::http::header::AUTHORIZATION;
+use axum::http::{StatusCode, Uri};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+
+use crate::completions::completions;
+use crate::generate::generate;
+use crate::info::{health, models, version};
+use crate::metrics::{Responses, metrics};
+use crate::refusal::Refusal;
+use crate::{ApiKey, Host};
+
+/// What every handler sees.
+pub(crate) struct App {
+    pub(crate) host: Host,
+    pub(crate) responses: Responses,
+    key: Option<ApiKey>,
+}
+
+/// The HTTP interface of a host. With a key, every route but `/health` demands it.
+pub fn app(host: Host, key: Option<ApiKey>) -> Router {
+    let limit = body_limit(&host);
+    let app = Arc::new(App {
+        host,
+        responses: Responses::default(),
+        key,
+    });
+    Router::new()
+        .route("/inference/v1/generate", post(generate))
+        .route("/v1/completions", post(completions))
+        .route("/v1/models", get(models))
+        .route("/health", get(health))
+        .route("/metrics", get(metrics))
+        .route("/version", get(version))
+        .fallback(not_found)
+        .method_not_allowed_fallback(method_not_allowed)
+        .layer(DefaultBodyLimit::max(limit))
+        .layer(from_fn_with_state(Arc::clone(&app), admit))
+        .with_state(app)
+}
+
+impl App {
+    /// Refuses requests for another model than the one that is served.
+    pub(crate) fn check_model(&self, model: Option<&str>) -> Result<(), Refusal> {
+        match model {
+            Some(model) if !model.is_empty() && model != self.host.name() => {
+                let message = format!(
+                    "model: expected {:?}, the one that this host serves, found {model:?}",
+                    self.host.name()
+                );
+                Err(Refusal::field("model", message).of_status(StatusCode::NOT_FOUND))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Checks the key before anything else is looked at, and counts the response.
+async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
+    let response = if app.admits(&request) {
+        next.run(request).await
+    } else {
+        let message = "the API key is missing or wrong; send it as \"Authorization: Bearer KEY\"";
+        Refusal::new(StatusCode::UNAUTHORIZED, message).into_response()
+    };
+    app.responses.count(response.status());
+    response
+}
+
+impl App {
+    fn admits(&self, request: &Request) -> bool {
+        let Some(key) = &self.key else { return true };
+        if request.uri().path() == "/health" {
+            return true;
+        }
+        request
+            .headers()
+            .get(AUTHORIZATION)
+            .and_then(|value| value.as_bytes().split_at_checked(BEARER.len()))
+            .is_some_and(|(scheme, given)| scheme.eq_ignore_ascii_case(BEARER) & key.matches(given))
+    }
+}
+
+async fn not_found(uri: Uri) -> Refusal {
+    Refusal::new(
+        StatusCode::NOT_FOUND,
+        format!("there is no route {}; this host has {ROUTES}", uri.path()),
+    )
+}
+
+async fn method_not_allowed() -> Refusal {
+    Refusal::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        format!("the route does not take this method; this host has {ROUTES}"),
+    )
+}
+
+/// Room for a few prompts of the context's length and for lists of the whole vocabulary, at up to
+/// 32 bytes an entry (an id, a number, and white space), and for the other fields.
+fn body_limit(host: &Host) -> usize {
+    let engine = host.engine();
+    let entries = 4 * engine.context() + 2 * engine.config().vocab_size;
+    entries.saturating_mul(32).saturating_add(1 << 20)
+}
+
+const BEARER: &[u8] = b"Bearer ";
+
+const ROUTES: &str = "POST /inference/v1/generate, POST /v1/completions, GET /v1/models, \
+                      GET /health, GET /metrics, GET /version";
