@@ -1,3 +1,37 @@
-//! The `equicrypt` command.
+//! The `equicrypt` command: Equivariant Encryption of language models.
 
-fn main() {}
+#![allow(
+    clippy::print_stderr,
+    reason = "the binary reports its errors on standard error"
+)]
+
+mod args;
+mod commands;
+mod key;
+mod progress;
+mod terminal;
+
+use std::io;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::Args;
+
+fn main() -> ExitCode {
+    match commands::run(Args::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("equicrypt: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Whoever read our output has seen enough.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+}

@@ -3,6 +3,8 @@
 
 mod error;
 mod fidelity;
+mod prompts;
 
 pub use error::Error;
 pub use fidelity::{Fidelity, Limits, compare};
+pub use prompts::PROMPTS;

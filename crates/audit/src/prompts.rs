@@ -1,0 +1,23 @@
+/// Twenty prompts of different kinds, for comparisons of two models.
+pub const PROMPTS: &[&str] = &[
+    "What is the capital of Portugal, and on which river does it lie?",
+    "Explain in two sentences how a bicycle stays upright.",
+    "Write a haiku about a lighthouse in winter.",
+    "List five things to check before a long drive.",
+    "Translate into French: The library closes at eight o'clock tonight.",
+    "Write a Python function that returns the n-th Fibonacci number without recursion.",
+    "A train covers 180 kilometres in 2 hours and 15 minutes. What is its average speed?",
+    "Summarise the story of Romeo and Juliet for a ten-year-old.",
+    "What is the difference between a virus and a bacterium?",
+    "Compose a polite e-mail that moves a meeting from Tuesday to Thursday.",
+    "Name three causes of inflation and give one example of each.",
+    "Convert 98.6 degrees Fahrenheit to Celsius and show each step.",
+    "Why do cats purr? Answer in one short paragraph.",
+    "Complete the proverb and explain it: a stitch in time ...",
+    "Write an SQL query that finds the ten customers with the largest total of orders.",
+    "Describe the taste of a lemon to somebody who has never eaten one.",
+    "Give me a recipe for tomato soup with exactly six ingredients.",
+    "Who wrote the novel Frankenstein, and in which year was it published?",
+    "Invent a name and a slogan for a small shop that repairs old radios.",
+    "Is 221 a prime number? Explain how you know.",
+];

