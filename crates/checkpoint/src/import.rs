@@ -70,4 +70,6 @@ pub fn import_gguf(
 }
 
 #[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;

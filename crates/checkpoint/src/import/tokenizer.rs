@@ -334,3 +334,6 @@ fn check_vocabulary(
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;
