@@ -1,6 +1,6 @@
-/// The time, given in seconds since 1970, in UTC, as C's `strftime` writes it in the C locale. Understands the directives
-/// that chat templates use: `%Y %y %m %d %e %B %b %A %a %H %I %M %S %p %j %%`, and `%-d` and the like without padding;
-/// others are kept as they are.
+/// The time, given in seconds since 1970, in UTC, as C's `strftime` writes it in the C locale.
+/// Understands the directives that chat templates use: `%Y %y %m %d %e %B %b %A %a %H %I %M %S %p
+/// %j %%`, and `%-d` and the like without padding; others are kept as they are.
 pub(crate) fn strftime(seconds: i64, format: &str) -> String {
     let days = seconds.div_euclid(86_400);
     let second_of_day = seconds.rem_euclid(86_400);
@@ -48,8 +48,9 @@ pub(crate) fn strftime(seconds: i64, format: &str) -> String {
     out
 }
 
-/// Year, month and day of a day counted from 1970-01-01, in the Gregorian calendar: years are counted from March, so that
-/// the leap day is the last one, and in eras of 400 years, which have 146,097 days.
+/// Year, month and day of a day counted from 1970-01-01, in the Gregorian calendar: years are
+/// counted from March, so that the leap day is the last one, and in eras of 400 years, which have
+/// 146,097 days.
 fn civil(days: i64) -> (i64, i64, i64) {
     let shifted = days + 719_468;
     let era = shifted.div_euclid(146_097);

@@ -2,7 +2,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
-/// What can go wrong between a conversation and the host. No message holds a prompt, an answer, a token id or a key.
+/// What can go wrong between a conversation and the host. No message holds a prompt, an answer, a
+/// token id or a key.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -24,13 +25,20 @@ pub enum Error {
         source: std::io::Error,
     },
     /// The folder is an encrypted model's.
-    #[error("{} is an encrypted folder, it has no tokenizer; give the folder of the original model", dir.display())]
+    #[error(
+        "{} is an encrypted folder, it has no tokenizer; give the folder of the original model",
+        dir.display()
+    )]
     EncryptedFolder {
         /// The folder.
         dir: PathBuf,
     },
     /// `tokenizer.json` cannot be used.
-    #[error("{}: no tokenizer that can be used: {reason}; fetch the file again from the original model", path.display())]
+    #[error(
+        "{}: no tokenizer that can be used: {reason}; fetch the file again from the original \
+         model",
+        path.display()
+    )]
     Tokenizer {
         /// The file.
         path: PathBuf,
@@ -56,13 +64,20 @@ pub enum Error {
         found: String,
     },
     /// The folder has no chat template.
-    #[error("{}: no chat_template.jinja and no chat_template in tokenizer_config.json; use the folder of a chat model", dir.display())]
+    #[error(
+        "{}: no chat_template.jinja and no chat_template in tokenizer_config.json; use the \
+         folder of a chat model",
+        dir.display()
+    )]
     NoTemplate {
         /// The folder.
         dir: PathBuf,
     },
     /// The chat template has a syntax error.
-    #[error("{}: chat template, line {line}: {reason}; fetch the file again from the original model", path.display())]
+    #[error(
+        "{}: chat template, line {line}: {reason}; fetch the file again from the original model",
+        path.display()
+    )]
     TemplateSyntax {
         /// The file.
         path: PathBuf,
@@ -73,7 +88,8 @@ pub enum Error {
     },
     /// The chat template refuses these messages, or fails on them.
     #[error(
-        "chat template, line {line}: {reason}; check the order and the roles of the {messages} messages"
+        "chat template, line {line}: {reason}; check the order and the roles of the {messages} \
+         messages"
     )]
     Template {
         /// The line, from 1; 0 if unknown.
@@ -88,7 +104,8 @@ pub enum Error {
     EmptyPrompt,
     /// The prompt leaves no room for an answer.
     #[error(
-        "the prompt has {tokens} tokens, the model's context leaves room for {limit}; shorten the conversation"
+        "the prompt has {tokens} tokens, the model's context leaves room for {limit}; shorten \
+         the conversation"
     )]
     PromptTooLong {
         /// Of the prompt.
@@ -97,7 +114,11 @@ pub enum Error {
         limit: usize,
     },
     /// Manifest and original model do not belong together.
-    #[error("manifest: {what}: expected {expected} (from {}), found {found}; give the manifest of this model's encrypted folder", dir.display())]
+    #[error(
+        "manifest: {what}: expected {expected} (from {}), found {found}; give the manifest of \
+         this model's encrypted folder",
+        dir.display()
+    )]
     OtherModel {
         /// What differs.
         what: &'static str,
@@ -132,9 +153,11 @@ pub enum Error {
         /// The value.
         found: String,
     },
-    /// A cipher id of the prompt or of the stop ids is outside the host's vocabulary. Nothing was sent.
+    /// A cipher id of the prompt or of the stop ids is outside the host's vocabulary. Nothing was
+    /// sent.
     #[error(
-        "{what}: an id is outside the host's vocabulary of {vocab_size}; check that manifest and host belong together"
+        "{what}: an id is outside the host's vocabulary of {vocab_size}; check that manifest and \
+         host belong together"
     )]
     ForeignIds {
         /// `prompt` or `stop ids`.
@@ -172,7 +195,8 @@ pub enum Error {
     },
     /// The host breaks the protocol.
     #[error(
-        "host {url}: expected {expected}, found {found}; the answer is not used, check what runs at this address"
+        "host {url}: expected {expected}, found {found}; the answer is not used, check what runs \
+         at this address"
     )]
     Protocol {
         /// The host.
@@ -184,7 +208,8 @@ pub enum Error {
     },
     /// The stream ended before the answer did.
     #[error(
-        "host {url}: the stream ended after {tokens} tokens without a finish_reason; the answer is cut off, ask again"
+        "host {url}: the stream ended after {tokens} tokens without a finish_reason; the answer \
+         is cut off, ask again"
     )]
     CutOff {
         /// The host.
@@ -194,7 +219,8 @@ pub enum Error {
     },
     /// The host gave up on the answer.
     #[error(
-        "host {url}: the host ended the answer with finish_reason {reason:?} after {tokens} tokens; ask again"
+        "host {url}: the host ended the answer with finish_reason {reason:?} after {tokens} \
+         tokens; ask again"
     )]
     GaveUp {
         /// The host.
@@ -206,15 +232,25 @@ pub enum Error {
     },
     /// The host publishes no manifest.
     #[error(
-        "host {url}: /v1/models has no \"equicrypt\" object; give --manifest FILE (equicrypt.json of the encrypted folder)"
+        "host {url}: /v1/models has no \"equicrypt\" object; give --manifest FILE \
+         (equicrypt.json of the encrypted folder)"
     )]
     NoManifest {
         /// The host.
         url: String,
     },
+    /// The manifest that the host publishes is unsound.
+    #[error("host {url}: the manifest that it publishes: {reason}; give --manifest FILE")]
+    HostManifest {
+        /// The host.
+        url: String,
+        /// What is wrong.
+        reason: String,
+    },
     /// A line or an event of a stream is too long.
     #[error(
-        "event stream: a line or event is longer than {limit} bytes; check what runs at the host's address"
+        "event stream: a line or event is longer than {limit} bytes; check what runs at the \
+         host's address"
     )]
     EventTooLong {
         /// The longest allowed.

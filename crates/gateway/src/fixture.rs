@@ -8,9 +8,9 @@ pub(crate) const VOCAB: usize = 264;
 pub(crate) const START: u32 = 256;
 pub(crate) const END: u32 = 257;
 
-pub(crate) const TEMPLATE: &str = "{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' + \
-    message['content'] + '<|im_end|>' + '\n' }}{% endfor %}\
-    {% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+const TEMPLATE: &str = "{% for message in messages %}\
+    {{ '<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n' }}\
+    {% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
 
 /// A folder with everything but weights.
 pub(crate) fn folder() -> tempfile::TempDir {
@@ -42,6 +42,12 @@ pub(crate) fn write(dir: &Path, name: &str, value: &Value) {
     std::fs::write(dir.join(name), value.to_string()).unwrap();
 }
 
+/// A JSON file, by its path from this crate.
+pub(crate) fn golden(path: impl AsRef<Path>) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
 /// Ids 0 to 255 are the bytes, then three special tokens.
 fn tokenizer() -> Value {
     let vocab: Map<String, Value> = (0..=255u8)
@@ -55,17 +61,21 @@ fn tokenizer() -> Value {
                 "lstrip": false, "rstrip": false, "normalized": false})
         })
         .collect();
+    let bytes = json!({
+        "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true,
+    });
     json!({
-        "version": "1.0", "truncation": {"direction": "Right", "max_length": 4, "strategy": "LongestFirst",
-            "stride": 0},
-        "padding": null, "added_tokens": special, "normalizer": null,
-        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true,
-            "use_regex": true},
+        "version": "1.0",
+        "truncation": {
+            "direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0,
+        },
+        "padding": null,
+        "added_tokens": special,
+        "normalizer": null,
+        "pre_tokenizer": bytes,
         "post_processor": null,
-        "decoder": {"type": "ByteLevel", "add_prefix_space": true, "trim_offsets": true, "use_regex": true},
-        "model": {"type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
-            "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
-            "vocab": vocab, "merges": []},
+        "decoder": bytes,
+        "model": {"type": "BPE", "vocab": vocab, "merges": []},
     })
 }
 

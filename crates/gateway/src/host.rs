@@ -1,3 +1,7 @@
+mod address;
+mod failure;
+mod key;
+
 use std::time::Duration;
 
 use equicrypt_cipher::CipherIds;
@@ -6,32 +10,13 @@ use equicrypt_spec::wire::{ErrorBody, GenerateRequest, SamplingParams, StreamOpt
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, redirect};
 use serde_json::Value;
-use zeroize::{Zeroize, ZeroizeOnDrop};
 
-use crate::terminal::one_line;
+pub(crate) use self::failure::{connection, refused, silence};
+pub use self::key::ApiKey;
+
+use self::failure::{CONNECT, innermost};
+use crate::terminal::excerpt;
 use crate::{Error, Stream};
-
-/// The host's API key. It cannot be printed, copied or serialised.
-#[derive(Zeroize, ZeroizeOnDrop)]
-pub struct ApiKey(String);
-
-impl ApiKey {
-    /// The key without the white space around it. Fails if it is empty or not visible ASCII.
-    pub fn new(mut text: String) -> Result<Self, Error> {
-        let key = text.trim().to_owned();
-        text.zeroize();
-        let key = Self(key);
-        if key.0.is_empty() {
-            return Err(Error::ApiKey("it is empty; write the key into the file"));
-        }
-        if !key.0.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(Error::ApiKey(
-                "expected one word of visible ASCII characters; check the file",
-            ));
-        }
-        Ok(key)
-    }
-}
 
 /// How to answer, and what the answer is checked against.
 #[derive(Clone, Copy)]
@@ -50,10 +35,11 @@ pub struct Options<'a> {
     pub seed: Option<u64>,
 }
 
-/// A host of an encrypted model: equicrypt's server, or vLLM with its token-in, token-out route. It is not trusted:
-/// everything it sends is checked.
+/// A host of an encrypted model: equicrypt's server, or vLLM with its token-in, token-out route. It
+/// is not trusted: everything it sends is checked.
 ///
-/// Connections go to the address given and nowhere else: no redirects, no proxy from the environment.
+/// Connections go to the address given and nowhere else: no redirects, no proxy from the
+/// environment.
 pub struct Host {
     client: Client,
     base: Url,
@@ -68,7 +54,8 @@ impl Host {
         Self::with_silence(url, api_key, SILENCE)
     }
 
-    /// The manifest that the host publishes: the `equicrypt` object of the first entry of `GET /v1/models`.
+    /// The manifest that the host publishes: the `equicrypt` object of the first entry of `GET
+    /// /v1/models`.
     pub async fn manifest(&self) -> Result<Manifest, Error> {
         let response = self.send(self.client.get(self.route("v1/models"))).await?;
         let body = self.body(response, MOST_BODY).await?;
@@ -78,11 +65,14 @@ impl Host {
         let Some(published @ Value::Object(_)) = published else {
             return Err(Error::NoManifest { url: self.name() });
         };
-        Ok(Manifest::parse(published.to_string().as_bytes())?)
+        Manifest::parse(published.to_string().as_bytes()).map_err(|error| Error::HostManifest {
+            url: self.name(),
+            reason: excerpt(&error.to_string()),
+        })
     }
 
-    /// Asks for an answer, as a stream. The request carries cipher ids and how to sample, nothing else; the host's own end
-    /// ids are ignored, because an encrypted model has none.
+    /// Asks for an answer, as a stream. The request carries cipher ids and how to sample, nothing
+    /// else; the host's own end ids are ignored, because an encrypted model has none.
     pub async fn generate(
         &self,
         prompt: &CipherIds,
@@ -132,15 +122,7 @@ impl Host {
         api_key: Option<ApiKey>,
         silence: Duration,
     ) -> Result<Self, Error> {
-        let authorization = match &api_key {
-            None => None,
-            Some(ApiKey(key)) => {
-                let mut value = HeaderValue::from_str(&format!("Bearer {key}"))
-                    .map_err(|_| Error::ApiKey("expected visible ASCII characters"))?;
-                value.set_sensitive(true);
-                Some(value)
-            }
-        };
+        let authorization = api_key.map(|key| key.header()).transpose()?;
         let mut salt = [0; 16];
         getrandom::fill(&mut salt).map_err(Error::Randomness)?;
         let client = Client::builder()
@@ -156,7 +138,7 @@ impl Host {
             })?;
         Ok(Self {
             client,
-            base: base_of(url)?,
+            base: address::parse(url)?,
             authorization,
             cache_salt: salt.iter().map(|byte| format!("{byte:02x}")).collect(),
             silence,
@@ -220,48 +202,6 @@ impl Host {
     }
 }
 
-/// What a host's error means; from a status, or from the middle of a stream.
-pub(crate) fn refused(url: String, status: u16, body: Option<&ErrorBody>) -> Error {
-    let message = match body {
-        Some(body) => excerpt(&body.error.message),
-        None => "no readable reason".into(),
-    };
-    let advice = match status {
-        400 | 422 => "the request does not fit what the host serves; check its context and model",
-        401 | 403 => "check the API key",
-        404 | 405 => {
-            "check the address; vLLM needs --enable-scale-out or --tokens-only for this route"
-        }
-        429 | 503 => "the host is busy; ask again later",
-        300..=399 => "redirects are not followed; give the final address",
-        _ => "see the host's log",
-    };
-    Error::Refused {
-        url,
-        status,
-        message,
-        advice,
-    }
-}
-
-pub(crate) fn connection(url: String, error: &reqwest::Error) -> Error {
-    Error::Connection {
-        url,
-        reason: if error.is_timeout() {
-            format!("no connection within {} s", CONNECT.as_secs())
-        } else {
-            innermost(error)
-        },
-    }
-}
-
-pub(crate) fn silence(url: String, silence: Duration) -> Error {
-    Error::Silence {
-        url,
-        seconds: silence.as_secs(),
-    }
-}
-
 /// Nothing is sent unless this passes.
 fn check(prompt: &CipherIds, options: &Options<'_>) -> Result<(), Error> {
     if prompt.as_slice().is_empty() {
@@ -295,58 +235,9 @@ fn check(prompt: &CipherIds, options: &Options<'_>) -> Result<(), Error> {
     Ok(())
 }
 
-fn base_of(text: &str) -> Result<Url, Error> {
-    let wrong = |reason| {
-        Err(Error::Url {
-            url: one_line(text),
-            reason,
-        })
-    };
-    let Ok(url) = Url::parse(text) else {
-        return wrong("expected http://HOST[:PORT][/PREFIX]");
-    };
-    if !url.username().is_empty() || url.password().is_some() {
-        return Err(Error::Url {
-            url: "(hidden, it holds a password)".into(),
-            reason: "a name or password in the address would be logged; give --api-key-file",
-        });
-    }
-    match url.scheme() {
-        "http" => {}
-        "https" => {
-            return wrong(
-                "https is not in this build; run a TLS tunnel on this machine (stunnel, ssh -L) and give its \
-                 http://127.0.0.1 address",
-            );
-        }
-        _ => return wrong("expected http://HOST[:PORT][/PREFIX]"),
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        return wrong("expected no ?query and no #fragment");
-    }
-    Ok(url)
-}
-
-/// A host's words for an error message: on one line, not too long.
-fn excerpt(text: &str) -> String {
-    let mut short: String = text.chars().take(MOST_MESSAGE).collect();
-    if short.len() < text.len() {
-        short.push_str("...");
-    }
-    one_line(&short)
-}
-
-/// The reason at the end of the chain ("Connection refused"); reqwest's own words repeat the address.
-fn innermost(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    excerpt(&cause.to_string())
-}
-
-const CONNECT: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(120);
 const MOST_BODY: usize = 4 << 20;
 const MOST_ERROR_BODY: usize = 64 << 10;
-const MOST_MESSAGE: usize = 400;
+
+#[cfg(test)]
+mod tests;

@@ -12,8 +12,9 @@ pub(crate) struct Style {
     pub(crate) sorted: bool,
 }
 
-/// The value as Python's `json.dumps(value, ensure_ascii, indent, separators, sort_keys)` writes it: chat templates show
-/// models JSON in exactly this form. Floats are written in Rust's shortest form, which differs in the exponent.
+/// The value as Python's `json.dumps(value, ensure_ascii, indent, separators, sort_keys)` writes
+/// it: chat templates show models JSON in exactly this form. Floats are written in Rust's shortest
+/// form, which differs in the exponent.
 pub(crate) fn dumps(value: &Value, style: &Style) -> String {
     let (item, key) = match &style.separators {
         Some((item, key)) => (item.as_str(), key.as_str()),

@@ -1,9 +1,9 @@
 //! OWNER room: the owner's tokenizer and chat template in front, cipher ids behind.
 //!
-//! The order of reading: [`Text`] (tokenizer), [`ChatTemplate`] (messages to text), [`Owner`] (what the original model's
-//! folder says), [`Session`] (plain ids to cipher ids and back, after every check), [`Host`] (cipher ids over HTTP), the
-//! [`EventParser`] that reads its stream. A [`Host`] takes [`equicrypt_cipher::CipherIds`] only, so plain ids cannot be
-//! sent.
+//! The order of reading: [`Text`] (tokenizer), [`ChatTemplate`] (messages to text), [`Owner`] (what
+//! the original model's folder says), [`Session`] (plain ids to cipher ids and back, after every
+//! check), [`Host`] (cipher ids over HTTP), the [`EventParser`] that reads its stream. A [`Host`]
+//! takes [`equicrypt_cipher::CipherIds`] only, so plain ids cannot be sent.
 
 mod chat;
 mod clock;

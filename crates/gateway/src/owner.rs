@@ -6,8 +6,8 @@ use serde_json::Value;
 
 use crate::{ChatTemplate, Error, Message, Text};
 
-/// What the original model's folder says, as far as the owner needs it to talk: tokenizer, chat template, the ids that end
-/// an answer, the longest context. The weights are not read.
+/// What the original model's folder says, as far as the owner needs it to talk: tokenizer, chat
+/// template, the ids that end an answer, the longest context. The weights are not read.
 pub struct Owner {
     dir: PathBuf,
     text: Text,
@@ -17,8 +17,9 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// Opens the folder of the original model. The stop ids are those of `generation_config.json` and of `config.json`
-    /// together. A model without a chat template opens, and refuses [`Owner::prompt`].
+    /// Opens the folder of the original model. The stop ids are those of `generation_config.json`
+    /// and of `config.json` together. A model without a chat template opens, and refuses
+    /// [`Owner::prompt`].
     pub fn open(dir: &Path) -> Result<Self, Error> {
         if dir.join(MANIFEST_FILE).exists() {
             return Err(Error::EncryptedFolder {
@@ -64,8 +65,8 @@ impl Owner {
         })
     }
 
-    /// The conversation as plain ids, ending where the answer begins. Fails if it is empty, or leaves no room for an
-    /// answer of one token.
+    /// The conversation as plain ids, ending where the answer begins. Fails if it is empty, or
+    /// leaves no room for an answer of one token.
     pub fn prompt(&self, messages: &[Message]) -> Result<Vec<u32>, Error> {
         let template = self.template.as_ref().ok_or_else(|| Error::NoTemplate {
             dir: self.dir.clone(),
@@ -73,7 +74,8 @@ impl Owner {
         self.prompt_of_text(&template.render(messages, true)?)
     }
 
-    /// The text as it stands as plain ids, with the checks of [`Owner::prompt`]: for models that continue texts.
+    /// The text as it stands as plain ids, with the checks of [`Owner::prompt`]: for models that
+    /// continue texts.
     pub fn prompt_of_text(&self, text: &str) -> Result<Vec<u32>, Error> {
         let ids = self.text.encode(text)?;
         let limit = self.max_positions().saturating_sub(1);
@@ -135,4 +137,98 @@ fn eos_of(generation: &Value, path: &Path) -> Result<Vec<u32>, Error> {
         expected: "a token id or a list of them",
         found: "something else".into(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::fixture::{END, START, VOCAB, folder, golden, write};
+
+    fn user(content: &str) -> [Message; 1] {
+        [Message {
+            role: "user".into(),
+            content: content.into(),
+        }]
+    }
+
+    #[test]
+    fn a_conversation_becomes_plain_ids_with_room_for_an_answer() {
+        let dir = folder();
+        let owner = Owner::open(dir.path()).unwrap();
+        let ids = owner.prompt(&user("hi")).unwrap();
+        assert_eq!(
+            (ids[0], ids[1], ids[5]),
+            (START, u32::from(b'u'), u32::from(b'\n'))
+        );
+        assert_eq!(owner.stop_ids(), [END, 258]);
+        let room = owner.max_positions() - 1 - (ids.len() - 2);
+        assert!(owner.prompt(&user(&"a".repeat(room))).is_ok());
+        let error = owner.prompt(&user(&"a".repeat(room + 1))).unwrap_err();
+        assert!(
+            matches!(
+                error,
+                Error::PromptTooLong {
+                    tokens: 64,
+                    limit: 63
+                }
+            ),
+            "{error}"
+        );
+        assert!(matches!(owner.prompt_of_text(""), Err(Error::EmptyPrompt)));
+    }
+
+    #[test]
+    fn a_model_without_template_continues_texts_only() {
+        let dir = folder();
+        write(dir.path(), "tokenizer_config.json", &json!({}));
+        let owner = Owner::open(dir.path()).unwrap();
+        assert!(matches!(
+            owner.prompt(&user("hi")),
+            Err(Error::NoTemplate { .. })
+        ));
+        assert_eq!(owner.prompt_of_text("hi").unwrap(), [104, 105]);
+    }
+
+    #[test]
+    fn what_does_not_fit_is_refused_by_name() {
+        for (file, field, value, named) in [
+            (
+                "generation_config.json",
+                "eos_token_id",
+                json!("2"),
+                "eos_token_id",
+            ),
+            (
+                "generation_config.json",
+                "eos_token_id",
+                json!([VOCAB]),
+                "eos_token_id",
+            ),
+            (
+                "generation_config.json",
+                "eos_token_id",
+                json!(-1),
+                "eos_token_id",
+            ),
+            ("config.json", "vocab_size", json!(258), "vocab_size"),
+            ("config.json", "model_type", json!("unheard"), "unheard"),
+        ] {
+            let dir = folder();
+            let mut content = golden(dir.path().join(file));
+            content[field] = value;
+            write(dir.path(), file, &content);
+            let message = Owner::open(dir.path()).err().unwrap().to_string();
+            assert!(message.contains(named), "{message}");
+        }
+    }
+
+    #[test]
+    fn an_encrypted_folder_is_refused() {
+        let dir = folder();
+        write(dir.path(), MANIFEST_FILE, &json!({}));
+        let error = Owner::open(dir.path()).err().unwrap();
+        assert!(matches!(error, Error::EncryptedFolder { .. }), "{error}");
+    }
 }

@@ -6,8 +6,9 @@ use equicrypt_spec::Manifest;
 
 use crate::{Error, Owner};
 
-/// One model under one key: plain ids to cipher ids and back. It exists only if key, manifest and original model belong
-/// together, so that nothing can be encrypted under a wrong vocabulary, and nothing is sent.
+/// One model under one key: plain ids to cipher ids and back. It exists only if key, manifest and
+/// original model belong together, so that nothing can be encrypted under a wrong vocabulary, and
+/// nothing is sent.
 pub struct Session {
     owner: Owner,
     vocabulary: Vocabulary,
@@ -16,9 +17,10 @@ pub struct Session {
 }
 
 impl Session {
-    /// Checks that the manifest names this key, and names the owner's model: architecture, vocabulary, and, if the folder
-    /// has weights, their fingerprint. Without weights the fingerprint is believed; a manifest from the owner's own disk
-    /// is then better than one that the host publishes.
+    /// Checks that the manifest names this key, and names the owner's model: architecture,
+    /// vocabulary, and, if the folder has weights, their fingerprint. Without weights the
+    /// fingerprint is believed; a manifest from the owner's own disk is then better than one that
+    /// the host publishes.
     pub fn open(owner: Owner, key: &MasterKey, manifest: &Manifest) -> Result<Self, Error> {
         let other = |what, expected: String, found: String| Error::OtherModel {
             what,
@@ -29,7 +31,7 @@ impl Session {
         let config = owner.config();
         let architecture = config.architecture.model_type;
         if manifest.architecture != architecture {
-            let found = crate::terminal::one_line(&manifest.architecture);
+            let found = crate::terminal::excerpt(&manifest.architecture);
             return Err(other("architecture", architecture.into(), found));
         }
         if manifest.plain_vocab_size != config.vocab_size {
@@ -127,3 +129,117 @@ fn hex(bytes: &[u8]) -> String {
 
 /// A manifest from a host must not make the owner fill the memory with a table.
 const MOST_EXTRA_IDS: usize = 1 << 20;
+
+#[cfg(test)]
+mod tests {
+    use equicrypt_checkpoint::{CheckpointWriter, Dtype, TensorHeader};
+    use equicrypt_spec::{FORMAT_VERSION, Profile};
+
+    use super::*;
+    use crate::fixture::{END, VOCAB, folder};
+
+    fn key() -> MasterKey {
+        MasterKey::from_bytes([7; 32])
+    }
+
+    fn manifest(fingerprint: &[u8]) -> Manifest {
+        Manifest {
+            format_version: FORMAT_VERSION,
+            key_id: key().id(),
+            epoch: 0,
+            profile: Profile::Permute,
+            architecture: "llama".into(),
+            source_fingerprint: hex(fingerprint),
+            vocab_size: VOCAB,
+            plain_vocab_size: VOCAB,
+            dtype: "BF16".into(),
+        }
+    }
+
+    fn open(dir: &Path, manifest: &Manifest) -> Result<Session, Error> {
+        Session::open(Owner::open(dir)?, &key(), manifest)
+    }
+
+    #[test]
+    fn ids_go_there_and_back() {
+        let dir = folder();
+        let session = open(dir.path(), &manifest(&[1; 32])).unwrap();
+        let plain: Vec<u32> = (0..VOCAB as u32).collect();
+        let cipher = session.encrypt_prompt(&plain).unwrap();
+        assert_ne!(cipher.as_slice(), plain);
+        assert_eq!(session.decrypt(cipher.as_slice()).unwrap(), plain);
+        assert_eq!(
+            session.decrypt(session.stop_ids().as_slice()).unwrap(),
+            [END, 258]
+        );
+        assert!(session.encrypt_prompt(&[VOCAB as u32]).is_err());
+        assert!(session.decrypt(&[VOCAB as u32]).is_err());
+    }
+
+    #[test]
+    fn what_does_not_belong_together_opens_no_session() {
+        let dir = folder();
+        let good = manifest(&[1; 32]);
+        let wrong_key = Manifest {
+            key_id: MasterKey::from_bytes([8; 32]).id(),
+            ..good.clone()
+        };
+        let error = open(dir.path(), &wrong_key).err().unwrap();
+        assert!(
+            matches!(
+                error,
+                Error::Cipher(equicrypt_cipher::Error::WrongKey { .. })
+            ),
+            "{error}"
+        );
+        for (manifest, what) in [
+            (
+                Manifest {
+                    architecture: "qwen3".into(),
+                    ..good.clone()
+                },
+                "architecture",
+            ),
+            (
+                Manifest {
+                    plain_vocab_size: VOCAB - 1,
+                    ..good.clone()
+                },
+                "plain_vocab_size",
+            ),
+            (
+                Manifest {
+                    vocab_size: VOCAB - 1,
+                    ..good.clone()
+                },
+                "vocab_size",
+            ),
+            (
+                Manifest {
+                    vocab_size: 1 << 28,
+                    ..good.clone()
+                },
+                "vocab_size",
+            ),
+        ] {
+            let message = open(dir.path(), &manifest).err().unwrap().to_string();
+            assert!(message.contains(what), "{message}");
+        }
+    }
+
+    #[test]
+    fn the_fingerprint_counts_where_there_are_weights() {
+        let dir = folder();
+        let headers = [TensorHeader::new("w", Dtype::Bf16, &[2])];
+        let writer = CheckpointWriter::create(dir.path(), &headers).unwrap();
+        writer.write("w", 0, &[1, 2, 3, 4]).unwrap();
+        writer.finish().unwrap();
+        let fingerprint = Checkpoint::open(dir.path()).unwrap().fingerprint().unwrap();
+        assert!(open(dir.path(), &manifest(&fingerprint)).is_ok());
+        let message = open(dir.path(), &manifest(&[1; 32]))
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(message.contains("source_fingerprint"), "{message}");
+    }
+}

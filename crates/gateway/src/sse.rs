@@ -1,8 +1,9 @@
 use crate::Error;
 
-/// Reads a stream of server-sent events (the event stream format of the HTML standard): bytes in, the data of each event
-/// out. Lines end with LF, CR or CR LF; comments, `event`, `id` and `retry` are skipped; the `data` lines of one event are
-/// joined by LF; an event without data is none; what a stream leaves unfinished at its end is dropped.
+/// Reads a stream of server-sent events (the event stream format of the HTML standard): bytes in,
+/// the data of each event out. Lines end with LF, CR or CR LF; comments, `event`, `id` and `retry`
+/// are skipped; the `data` lines of one event are joined by LF; an event without data is none; what
+/// a stream leaves unfinished at its end is dropped.
 pub struct EventParser {
     limit: usize,
     line: Vec<u8>,
@@ -24,8 +25,8 @@ impl EventParser {
         }
     }
 
-    /// Takes the next bytes, cut anywhere, and appends the data of every event that they complete. Bytes that are no
-    /// UTF-8 become U+FFFD. After an error the stream cannot be read on.
+    /// Takes the next bytes, cut anywhere, and appends the data of every event that they complete.
+    /// Bytes that are no UTF-8 become U+FFFD. After an error the stream cannot be read on.
     pub fn push(&mut self, bytes: &[u8], events: &mut Vec<String>) -> Result<(), Error> {
         for byte in bytes {
             let after_cr = std::mem::replace(&mut self.after_cr, *byte == b'\r');
@@ -133,13 +134,16 @@ mod tests {
         #[test]
         fn any_cutting_gives_the_same_events(
             lines in prop::collection::vec(
-                prop::sample::select(vec!["data: x", "data:", ":c", "", "", "data: é😀", "\r", "event: e", "\u{feff}"]),
+                prop::sample::select(vec![
+                    "data: x", "data:", ":c", "", "", "data: é😀", "\r", "event: e", "\u{feff}",
+                ]),
                 0..30,
             ),
             endings in prop::collection::vec(prop::sample::select(vec!["\n", "\r", "\r\n"]), 30),
             cuts in prop::collection::vec(0usize..400, 0..12),
         ) {
-            let text: String = lines.iter().zip(&endings).map(|(line, end)| format!("{line}{end}")).collect();
+            let lines = lines.iter().zip(&endings);
+            let text: String = lines.map(|(line, end)| format!("{line}{end}")).collect();
             let bytes = text.as_bytes();
             let whole = events(&[bytes], 1000).unwrap();
             let mut cuts: Vec<usize> = cuts.into_iter().filter(|cut| *cut <= bytes.len()).collect();
@@ -152,12 +156,17 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), limit in 0usize..64) {
+        fn arbitrary_bytes_never_panic(
+            bytes in prop::collection::vec(any::<u8>(), 0..300),
+            limit in 0usize..64,
+        ) {
             let _ = events(&[&bytes], limit);
         }
 
         #[test]
-        fn what_is_written_is_read(data in prop::collection::vec("[^\r\n\u{feff}]{0,20}(\n[^\r\n]{0,9}){0,3}", 1..6)) {
+        fn what_is_written_is_read(
+            data in prop::collection::vec("[^\r\n\u{feff}]{0,20}(\n[^\r\n]{0,9}){0,3}", 1..6),
+        ) {
             let text: String = data
                 .iter()
                 .map(|data| format!("data: {}\n\n", data.replace('\n', "\ndata: ")))
