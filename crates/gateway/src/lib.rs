@@ -20,6 +20,8 @@ mod text_stream;
 
 #[cfg(test)]
 mod fixture;
+#[cfg(test)]
+mod scripted_host;
 
 pub use chat::{ChatTemplate, Message};
 pub use error::Error;

@@ -231,4 +231,24 @@ mod tests {
         let error = Owner::open(dir.path()).err().unwrap();
         assert!(matches!(error, Error::EncryptedFolder { .. }), "{error}");
     }
+
+    /// Needs SmolLM2's folder, which is not in the repository: its path in EQUICRYPT_SMOLLM2.
+    #[test]
+    fn smollm2_prompts_are_those_of_transformers() {
+        let Some(dir) = std::env::var_os("EQUICRYPT_SMOLLM2") else {
+            eprintln!("skipped: EQUICRYPT_SMOLLM2 does not name SmolLM2's folder");
+            return;
+        };
+        let owner = Owner::open(Path::new(&dir)).unwrap();
+        assert_eq!(
+            (owner.stop_ids(), owner.max_positions()),
+            ([2].as_slice(), 8192)
+        );
+        let golden = golden("../../tests/golden/smollm2_chat.json");
+        for case in golden["cases"].as_array().unwrap() {
+            let messages: Vec<Message> = serde_json::from_value(case["messages"].clone()).unwrap();
+            let ids: Vec<u32> = serde_json::from_value(case["ids"].clone()).unwrap();
+            assert_eq!(owner.prompt(&messages).unwrap(), ids);
+        }
+    }
 }
