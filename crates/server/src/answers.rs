@@ -1,6 +1,6 @@
 use std::hash::{BuildHasher, RandomState};
 
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode};
 use equicrypt_engine::{Engine, Event, Finish, Generation, Request, SubmitError};
 use equicrypt_spec::wire::{PromptTokensDetails, TokenLogprob, Usage};
 use futures_util::StreamExt;
@@ -148,8 +148,19 @@ impl Answers {
     }
 }
 
-/// A name that differs from request to request.
-pub(crate) fn fresh_id() -> String {
+/// The request's name: the client's own, from the body or from `X-Request-Id`, or a fresh one.
+pub(crate) fn request_id(given: Option<String>, headers: &HeaderMap) -> String {
+    let header = || {
+        headers
+            .get("x-request-id")?
+            .to_str()
+            .ok()
+            .map(str::to_owned)
+    };
+    given.or_else(header).unwrap_or_else(fresh_id)
+}
+
+fn fresh_id() -> String {
     let half = || RandomState::new().hash_one(());
     format!("{:016x}{:016x}", half(), half())
 }

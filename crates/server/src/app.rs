@@ -58,6 +58,18 @@ impl App {
             _ => Ok(()),
         }
     }
+
+    fn admits(&self, request: &Request) -> bool {
+        let Some(key) = &self.key else { return true };
+        if request.uri().path() == "/health" {
+            return true;
+        }
+        request
+            .headers()
+            .get(AUTHORIZATION)
+            .and_then(|value| value.as_bytes().split_at_checked(BEARER.len()))
+            .is_some_and(|(scheme, given)| scheme.eq_ignore_ascii_case(BEARER) & key.matches(given))
+    }
 }
 
 /// Checks the key before anything else is looked at, and counts the response.
@@ -70,20 +82,6 @@ async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Res
     };
     app.responses.count(response.status());
     response
-}
-
-impl App {
-    fn admits(&self, request: &Request) -> bool {
-        let Some(key) = &self.key else { return true };
-        if request.uri().path() == "/health" {
-            return true;
-        }
-        request
-            .headers()
-            .get(AUTHORIZATION)
-            .and_then(|value| value.as_bytes().split_at_checked(BEARER.len()))
-            .is_some_and(|(scheme, given)| scheme.eq_ignore_ascii_case(BEARER) & key.matches(given))
-    }
 }
 
 async fn not_found(uri: Uri) -> Refusal {

@@ -10,13 +10,14 @@ use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
 use axum::extract::rejection::BytesRejection;
+use axum::http::HeaderMap;
 use axum::response::{IntoResponse, Response};
 use equicrypt_engine::Request;
 use equicrypt_spec::wire::{SamplingParams, StreamOptions};
 use serde::Deserialize;
 use serde_json::Value;
 
-use crate::answers::{Answers, fresh_id};
+use crate::answers::{Answers, request_id};
 use crate::app::App;
 use crate::body::{self, UNSUPPORTED};
 use crate::host::now;
@@ -40,6 +41,7 @@ struct Fields {
 
 pub(crate) async fn completions(
     State(app): State<Arc<App>>,
+    headers: HeaderMap,
     body: Result<Bytes, BytesRejection>,
 ) -> Result<Response, Refusal> {
     let mut object = body::object(body)?;
@@ -53,7 +55,7 @@ pub(crate) async fn completions(
     let engine = app.host.engine();
     let prompts = prompt::read(prompt.as_ref(), engine.options().max_queue)?;
     let shape = Shape {
-        id: format!("cmpl-{}", fields.request_id.unwrap_or_else(fresh_id)),
+        id: format!("cmpl-{}", request_id(fields.request_id, &headers)),
         model: app.host.name().to_owned(),
         created: now(),
         n: sampling.n,

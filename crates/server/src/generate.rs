@@ -14,7 +14,7 @@ use equicrypt_spec::wire::{
 };
 use serde_json::{Map, Value};
 
-use crate::answers::{Answers, Token, fresh_id};
+use crate::answers::{Answers, Token, request_id};
 use crate::app::App;
 use crate::body::{self, UNSUPPORTED};
 use crate::host::now;
@@ -28,10 +28,7 @@ pub(crate) async fn generate(
 ) -> Result<Response, Refusal> {
     let request = read(body)?;
     app.check_model(request.model.as_deref())?;
-    let id = request
-        .request_id
-        .or_else(|| header(&headers, "x-request-id"))
-        .unwrap_or_else(fresh_id);
+    let id = request_id(request.request_id, &headers);
     let mut shape = Shape {
         id: format!("generate-tokens-{id}"),
         model: app.host.name().to_owned(),
@@ -89,10 +86,6 @@ fn output_mode(object: &Map<String, Value>) -> Result<(), Refusal> {
             "output_mode: expected \"tokens\", found another; this host has no tokenizer",
         )),
     }
-}
-
-fn header(headers: &HeaderMap, name: &str) -> Option<String> {
-    headers.get(name)?.to_str().ok().map(str::to_owned)
 }
 
 struct Shape {

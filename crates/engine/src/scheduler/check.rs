@@ -4,7 +4,8 @@ use super::inbox::Shared;
 use super::{Request, SubmitError};
 use crate::sampling::GREEDY_BELOW;
 
-/// Refuses what the engine cannot do, by the field at fault. The ranges are vLLM's where it has any.
+/// Refuses what the engine cannot do, by the field at fault. The ranges are vLLM's where it has
+/// any.
 pub(super) fn check(request: &Request, engine: &Shared) -> Result<(), SubmitError> {
     let vocab_size = engine.config.vocab_size;
     prompt(&request.prompt, engine)?;

@@ -122,7 +122,9 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
     #[test]
-    fn no_body_is_the_hosts_fault(body in prop_oneof![json_value(), near_request(), near_request()]) {
+    fn no_body_is_the_hosts_fault(
+        body in prop_oneof![json_value(), near_request(), near_request()],
+    ) {
         thread_local! {
             static HOST: (tokio::runtime::Runtime, Router) =
                 (tokio::runtime::Runtime::new().unwrap(), router());

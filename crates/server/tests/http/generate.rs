@@ -62,11 +62,17 @@ async fn an_answer_has_vllms_fields() {
 #[tokio::test]
 async fn the_request_id_may_come_in_a_header() {
     let router = router();
-    let request = Request::post(PATH)
-        .header("X-Request-Id", "from-header")
-        .body(Body::from(body(greedy(1)).to_string()));
-    let answer = text(send(&router, request.unwrap()).await).await;
-    assert!(answer.contains("generate-tokens-from-header"), "{answer}");
+    let completion = json!({ "prompt": [1], "max_tokens": 1 });
+    for (path, body, id) in [
+        (PATH, body(greedy(1)), "generate-tokens-from-header"),
+        ("/v1/completions", completion, "cmpl-from-header"),
+    ] {
+        let request = Request::post(path)
+            .header("X-Request-Id", "from-header")
+            .body(Body::from(body.to_string()));
+        let answer = text(send(&router, request.unwrap()).await).await;
+        assert!(answer.contains(id), "{answer}");
+    }
 }
 
 #[tokio::test]
