@@ -1,6 +1,6 @@
 //! Tokens a second of the decoder: prompts, one answer, several answers at once.
 //!
-//!     EQUICRYPT_SMOLLM2=DIR EQUICRYPT_BENCH_JSON=FILE cargo bench -p equicrypt-engine --bench decode
+//!     EQUICRYPT_SMOLLM2=DIR EQUICRYPT_BENCH_JSON=FILE cargo bench -p equicrypt-engine --bench decode [-- NAME]
 //!
 //! Without a folder, a model of the sizes of SmolLM2-135M with meaningless weights stands in: the time
 //! does not depend on their values. Each figure is the best of some repetitions, because whatever else
@@ -31,7 +31,15 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("{:<34}{:>14}{:>14}", "", "best tokens/s", "median");
     let mut figures = Map::new();
     figures.insert("load_seconds".into(), json!(load));
-    for (name, case) in cases() {
+    let filter = std::env::args()
+        .skip(1)
+        .find(|argument| !argument.starts_with('-'));
+    let chosen = |name: &str| {
+        filter
+            .as_ref()
+            .is_none_or(|filter| name.contains(filter.as_str()))
+    };
+    for (name, case) in cases().into_iter().filter(|(name, _)| chosen(name)) {
         let (best, median) = measure(&decoder, &case)?;
         println!("{name:<34}{best:>14.1}{median:>14.1}");
         figures.insert(name, json!({ "best": best, "median": median }));

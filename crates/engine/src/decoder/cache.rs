@@ -152,16 +152,22 @@ impl<T: Real> Pages<T> {
         }
     }
 
-    /// Keys and values of one head in `layer`, page by page.
-    pub(crate) fn head(&self, layer: usize, kv_head: usize) -> impl Iterator<Item = (&[T], &[T])> {
-        let (head, range) = (self.shape.head_size(), self.shape.layer_range(layer));
-        self.pages.iter().map(move |page| {
-            let (keys, values) = page[range.clone()].split_at(self.shape.kv_heads * head);
-            (
-                &keys[kv_head * head..][..head],
-                &values[kv_head * head..][..head],
-            )
-        })
+    /// The keys of one head in `layer` in page `page`: `[head_dim, PAGE]`.
+    #[inline]
+    pub(crate) fn keys(&self, page: usize, layer: usize, kv_head: usize) -> &[T] {
+        self.part(page, 2 * layer * self.shape.kv_heads + kv_head)
+    }
+
+    /// The values of one head in `layer` in page `page`: `[PAGE, head_dim]`.
+    #[inline]
+    pub(crate) fn values(&self, page: usize, layer: usize, kv_head: usize) -> &[T] {
+        self.part(page, (2 * layer + 1) * self.shape.kv_heads + kv_head)
+    }
+
+    #[inline]
+    fn part(&self, page: usize, part: usize) -> &[T] {
+        let size = self.shape.head_size();
+        &self.pages[page][part * size..][..size]
     }
 }
 

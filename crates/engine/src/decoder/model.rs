@@ -120,7 +120,7 @@ impl<T: Real> Model<T> {
         for sequence in &mut sequences {
             sequence.pages.reserve(sequence.tokens.len());
             for (offset, id) in sequence.tokens.iter().enumerate() {
-                hidden.extend_from_slice(self.embedding.row(*id as usize));
+                self.embedding.append_row(*id as usize, &mut hidden);
                 turns.push(self.rotary.turns(sequence.first + offset));
             }
         }

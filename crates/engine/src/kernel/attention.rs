@@ -1,4 +1,4 @@
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::Real;
@@ -27,18 +27,14 @@ pub(crate) fn attend<T: Real>(sequences: &mut [Attention<'_, T>], layer: usize, 
         let (queries, pages, first) = (sequence.queries, sequence.pages, sequence.first);
         let one = |scores: &mut Vec<T>, (index, context): (usize, &mut [T])| {
             let positions = first + index / shape.kv_heads + 1;
-            let heads = || pages.head(layer, index % shape.kv_heads);
-            let queries = &queries[index * width..][..width];
-            arch.dispatch(|| {
-                let heads_of = queries.chunks_exact(shape.head_dim);
-                for (query, context) in heads_of.zip(context.chunks_exact_mut(shape.head_dim)) {
-                    score(query, heads(), positions, scores);
-                    let total = soften(scores);
-                    average(scores, heads(), context);
-                    for value in context.iter_mut() {
-                        *value /= total;
-                    }
-                }
+            arch.dispatch(Head {
+                queries: &queries[index * width..][..width],
+                pages,
+                layer,
+                kv_head: index % shape.kv_heads,
+                positions,
+                scores,
+                context,
             });
         };
         if parallel {
@@ -69,25 +65,52 @@ impl<T: Real> Attention<'_, T> {
     }
 }
 
-/// scores = q K^T over the first `positions`.
-#[inline(always)]
-fn score<'a, T: Real>(
-    query: &[T],
-    head: impl Iterator<Item = (&'a [T], &'a [T])>,
+/// One token's queries of one key/value head.
+struct Head<'a, T> {
+    queries: &'a [T],
+    pages: &'a Pages<T>,
+    layer: usize,
+    kv_head: usize,
     positions: usize,
-    scores: &mut Vec<T>,
-) {
-    scores.clear();
-    for (keys, _) in head.take(positions.div_ceil(PAGE)) {
-        scores.extend_from_slice(&score_page(query, keys));
+    scores: &'a mut Vec<T>,
+    context: &'a mut [T],
+}
+
+/// Closures are avoided from here on: they would be compiled without the vector instructions.
+impl<T: Real> WithSimd for Head<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let dim = self.pages.shape().head_dim;
+        let pages = self.positions.div_ceil(PAGE);
+        self.scores.resize(pages * PAGE, T::zero());
+        let queries = self.queries.chunks_exact(dim);
+        for (query, context) in queries.zip(self.context.chunks_exact_mut(dim)) {
+            for (page, scores) in self.scores.as_chunks_mut::<PAGE>().0.iter_mut().enumerate() {
+                *scores = score(query, self.pages.keys(page, self.layer, self.kv_head));
+            }
+            let scores = &mut self.scores[..self.positions];
+            let total = soften(scores);
+            context.fill(T::zero());
+            for (page, scores) in scores.chunks(PAGE).enumerate() {
+                average(
+                    scores,
+                    self.pages.values(page, self.layer, self.kv_head),
+                    context,
+                );
+            }
+            for value in context.iter_mut() {
+                *value /= total;
+            }
+        }
     }
-    scores.truncate(positions);
 }
 
 /// The scores of a page, whose keys stand as `[head_dim, PAGE]`. Four sums, because a vector unit
 /// needs several additions in flight.
 #[inline(always)]
-fn score_page<T: Real>(query: &[T], keys: &[T]) -> [T; PAGE] {
+fn score<T: Real>(query: &[T], keys: &[T]) -> [T; PAGE] {
     let mut sums = [[T::zero(); PAGE]; 4];
     let (keys, _) = keys.as_chunks::<PAGE>();
     let (quads, rest) = query.as_chunks::<4>();
@@ -104,7 +127,11 @@ fn score_page<T: Real>(query: &[T], keys: &[T]) -> [T; PAGE] {
             sums[0][j] = query.mul_add(keys[j], sums[0][j]);
         }
     }
-    std::array::from_fn(|j| (sums[0][j] + sums[1][j]) + (sums[2][j] + sums[3][j]))
+    let mut scores = [T::zero(); PAGE];
+    for j in 0..PAGE {
+        scores[j] = (sums[0][j] + sums[1][j]) + (sums[2][j] + sums[3][j]);
+    }
+    scores
 }
 
 /// scores = exp(scores - max); returns their sum.
@@ -113,42 +140,54 @@ fn soften<T: Real>(scores: &mut [T]) -> T {
     let Some(&first) = scores.first() else {
         return T::one();
     };
-    let max = scores
-        .iter()
-        .fold(first, |max, score| Real::max(max, *score));
-    let mut total = T::zero();
-    for score in scores {
+    let (mut max, mut maxima) = (first, [first; LANES]);
+    let (chunks, rest) = scores.as_chunks::<LANES>();
+    for chunk in chunks {
+        for j in 0..LANES {
+            maxima[j] = maxima[j].larger(chunk[j]);
+        }
+    }
+    for score in maxima.iter().chain(rest) {
+        max = max.larger(*score);
+    }
+    let (mut total, mut totals) = (T::zero(), [T::zero(); LANES]);
+    let (chunks, rest) = scores.as_chunks_mut::<LANES>();
+    for chunk in chunks {
+        for j in 0..LANES {
+            chunk[j] = (chunk[j] - max).exp();
+            totals[j] += chunk[j];
+        }
+    }
+    for part in totals {
+        total += part;
+    }
+    for score in rest {
         *score = (*score - max).exp();
         total += *score;
     }
     total
 }
 
-/// context = sum of scores times values, whose pages stand as `[PAGE, head_dim]`.
+/// context += the scores of a page times its values, which stand as `[PAGE, head_dim]`.
 #[inline(always)]
-fn average<'a, T: Real>(
-    scores: &[T],
-    head: impl Iterator<Item = (&'a [T], &'a [T])>,
-    context: &mut [T],
-) {
+fn average<T: Real>(scores: &[T], values: &[T], context: &mut [T]) {
     let dim = context.len();
-    context.fill(T::zero());
-    for (scores, (_, values)) in scores.chunks(PAGE).zip(head) {
-        let (blocks, rest) = context.as_chunks_mut::<LANES>();
-        let in_blocks = blocks.len() * LANES;
-        for (block, sums) in blocks.iter_mut().enumerate() {
-            for (score, values) in scores.iter().zip(values.chunks_exact(dim)) {
-                if let Some(values) = values[block * LANES..].first_chunk::<LANES>() {
-                    for j in 0..LANES {
-                        sums[j] = score.mul_add(values[j], sums[j]);
-                    }
+    let (blocks, rest) = context.as_chunks_mut::<LANES>();
+    let in_blocks = blocks.len() * LANES;
+    for (block, sums) in blocks.iter_mut().enumerate() {
+        let mut own = *sums;
+        for (score, values) in scores.iter().zip(values.chunks_exact(dim)) {
+            if let Some(values) = values[block * LANES..].first_chunk::<LANES>() {
+                for j in 0..LANES {
+                    own[j] = score.mul_add(values[j], own[j]);
                 }
             }
         }
-        for (score, values) in scores.iter().zip(values.chunks_exact(dim)) {
-            for (sum, value) in rest.iter_mut().zip(&values[in_blocks..]) {
-                *sum = score.mul_add(*value, *sum);
-            }
+        *sums = own;
+    }
+    for (score, values) in scores.iter().zip(values.chunks_exact(dim)) {
+        for (sum, value) in rest.iter_mut().zip(&values[in_blocks..]) {
+            *sum = score.mul_add(*value, *sum);
         }
     }
 }

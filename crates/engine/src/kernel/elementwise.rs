@@ -1,5 +1,5 @@
 use equicrypt_spec::Activation;
-use pulp::Arch;
+use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::Real;
@@ -10,7 +10,12 @@ pub(crate) fn rms_norm<T: Real>(x: &[T], gain: &[T], epsilon: f64) -> Vec<T> {
     let width = gain.len();
     let arch = Arch::new();
     par_rows(&mut out, width, |row, out| {
-        arch.dispatch(|| norm_row(&x[row * width..][..width], gain, epsilon, out));
+        arch.dispatch(NormRow {
+            x: &x[row * width..][..width],
+            gain,
+            epsilon,
+            out,
+        });
     });
     out
 }
@@ -28,7 +33,12 @@ pub(crate) fn gate<T: Real>(x: &[T], width: usize, activation: Activation) -> Ve
     let arch = Arch::new();
     par_rows(&mut out, width, |row, out| {
         let (gates, ups) = x[row * 2 * width..][..2 * width].split_at(width);
-        arch.dispatch(|| gate_row(gates, ups, activation, out));
+        arch.dispatch(GateRow {
+            gates,
+            ups,
+            activation,
+            out,
+        });
     });
     out
 }
@@ -44,30 +54,57 @@ pub(crate) fn rotate<T: Real>(head: &mut [T], planes: &[(usize, usize)], turns: 
     }
 }
 
-#[inline(always)]
-fn norm_row<T: Real>(x: &[T], gain: &[T], epsilon: f64, out: &mut [T]) {
-    let mut sums = [T::zero(); LANES];
-    let (chunks, rest) = x.as_chunks::<LANES>();
-    for chunk in chunks {
-        for (sum, x) in sums.iter_mut().zip(chunk) {
-            *sum = x.mul_add(*x, *sum);
+struct NormRow<'a, T> {
+    x: &'a [T],
+    gain: &'a [T],
+    epsilon: f64,
+    out: &'a mut [T],
+}
+
+impl<T: Real> WithSimd for NormRow<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let mut sums = [T::zero(); LANES];
+        let (chunks, rest) = self.x.as_chunks::<LANES>();
+        for chunk in chunks {
+            for (sum, x) in sums.iter_mut().zip(chunk) {
+                *sum = x.mul_add(*x, *sum);
+            }
         }
-    }
-    let squares = sums.into_iter().fold(T::zero(), |sum, part| sum + part);
-    let squares = rest.iter().fold(squares, |sum, x| x.mul_add(*x, sum));
-    let mean = squares / T::from_f64(x.len() as f64);
-    let scale = T::one() / (mean + T::from_f64(epsilon)).sqrt();
-    for ((out, x), gain) in out.iter_mut().zip(x).zip(gain) {
-        *out = *x * scale * *gain;
+        let mut squares = T::zero();
+        for sum in sums {
+            squares += sum;
+        }
+        for x in rest {
+            squares = x.mul_add(*x, squares);
+        }
+        let mean = squares / T::from_f64(self.x.len() as f64);
+        let scale = T::one() / (mean + T::from_f64(self.epsilon)).sqrt();
+        for ((out, x), gain) in self.out.iter_mut().zip(self.x).zip(self.gain) {
+            *out = *x * scale * *gain;
+        }
     }
 }
 
-#[inline(always)]
-fn gate_row<T: Real>(gates: &[T], ups: &[T], activation: Activation, out: &mut [T]) {
-    match activation {
-        Activation::Silu => {
-            for ((out, gate), up) in out.iter_mut().zip(gates).zip(ups) {
-                *out = *gate / (T::one() + (T::zero() - *gate).exp()) * *up;
+struct GateRow<'a, T> {
+    gates: &'a [T],
+    ups: &'a [T],
+    activation: Activation,
+    out: &'a mut [T],
+}
+
+impl<T: Real> WithSimd for GateRow<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        match self.activation {
+            Activation::Silu => {
+                for ((out, gate), up) in self.out.iter_mut().zip(self.gates).zip(self.ups) {
+                    *out = *gate / (T::one() + (T::zero() - *gate).exp()) * *up;
+                }
             }
         }
     }

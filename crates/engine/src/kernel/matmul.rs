@@ -1,6 +1,7 @@
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::matrix::Stored;
 use super::{Matrix, Real};
 use crate::Error;
 
@@ -59,30 +60,32 @@ fn block_width(out: usize) -> usize {
 struct Tiles<'a, 'b, T> {
     x: &'a [T],
     columns: usize,
-    weight: &'a [T],
+    weight: Stored<'a, T>,
     y: &'a mut [&'b mut [T]],
 }
 
+/// Closures are avoided from here on: they would be compiled without the vector instructions.
 impl<T: Real> WithSimd for Tiles<'_, '_, T> {
     type Output = ();
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let panel = (PANEL_BYTES / (self.columns * size_of::<T>())).max(TILE_ROWS);
-        let panels = self.x.chunks(panel * self.columns);
-        for (x, y) in panels.zip(self.y.chunks_mut(panel)) {
-            let weights = self.weight.chunks(TILE_WEIGHTS * self.columns);
-            for (tile, weight) in weights.enumerate() {
-                let first = tile * TILE_WEIGHTS;
-                let mut x = x.chunks_exact(TILE_ROWS * self.columns);
+        let columns = self.columns;
+        let mut widened = vec![T::zero(); TILE_WEIGHTS * columns];
+        let panel = (PANEL_BYTES / (columns * size_of::<T>())).max(TILE_ROWS);
+        for (x, y) in self.x.chunks(panel * columns).zip(self.y.chunks_mut(panel)) {
+            let mut first = 0;
+            while let Some(weight) = self.weight.tile(first * columns, &mut widened) {
+                let mut x = x.chunks_exact(TILE_ROWS * columns);
                 let mut y = y.chunks_exact_mut(TILE_ROWS);
                 for (x, y) in x.by_ref().zip(y.by_ref()) {
-                    tile_of::<T, S, TILE_ROWS>(simd, x, self.columns, weight, y, first);
+                    tile_of::<T, S, TILE_ROWS>(simd, x, columns, weight, y, first);
                 }
-                let x = x.remainder().chunks_exact(self.columns);
+                let x = x.remainder().chunks_exact(columns);
                 for (x, y) in x.zip(y.into_remainder().chunks_exact_mut(1)) {
-                    tile_of::<T, S, 1>(simd, x, self.columns, weight, y, first);
+                    tile_of::<T, S, 1>(simd, x, columns, weight, y, first);
                 }
+                first += TILE_WEIGHTS;
             }
         }
     }
@@ -98,17 +101,14 @@ fn tile_of<T: Real, S: Simd, const R: usize>(
     y: &mut [&mut [T]],
     first: usize,
 ) {
-    let x: [&[T]; R] = std::array::from_fn(|row| &x[row * columns..][..columns]);
     if weight.len() == TILE_WEIGHTS * columns {
-        let w: [&[T]; TILE_WEIGHTS] =
-            std::array::from_fn(|row| &weight[row * columns..][..columns]);
-        let products = dots::<T, S, R, TILE_WEIGHTS>(simd, x, w);
+        let products = dots::<T, S, R, TILE_WEIGHTS>(simd, columns, x, weight);
         for (y, products) in y.iter_mut().zip(products) {
             y[first..first + TILE_WEIGHTS].copy_from_slice(&products);
         }
     } else {
         for (offset, w) in weight.chunks_exact(columns).enumerate() {
-            let products = dots::<T, S, R, 1>(simd, x, [w]);
+            let products = dots::<T, S, R, 1>(simd, columns, x, w);
             for (y, products) in y.iter_mut().zip(products) {
                 y[first + offset] = products[0];
             }
@@ -116,32 +116,57 @@ fn tile_of<T: Real, S: Simd, const R: usize>(
     }
 }
 
-/// All dot products of `R` with `C` vectors of the same length. Each one is summed in the same order
-/// whatever `R` and `C` are.
+/// All dot products of `R` with `C` neighbouring vectors. Each one is summed in the same order whatever
+/// `R` and `C` are.
 #[inline(always)]
 fn dots<T: Real, S: Simd, const R: usize, const C: usize>(
     simd: S,
-    x: [&[T]; R],
-    w: [&[T]; C],
+    columns: usize,
+    x: &[T],
+    w: &[T],
 ) -> [[T; C]; R] {
-    let (x, w) = (x.map(T::vectors::<S>), w.map(T::vectors::<S>));
-    let len = x[0].0.len();
-    let (x_vectors, w_vectors) = (x.map(|x| &x.0[..len]), w.map(|w| &w.0[..len]));
+    let (x_rests, w_rests) = (rests::<T, S, R>(columns, x), rests::<T, S, C>(columns, w));
+    let (x, w) = (whole::<T, S, R>(columns, x), whole::<T, S, C>(columns, w));
+    let len = x[0].len();
     let mut sums = [[T::splat(simd, T::zero()); C]; R];
     for i in 0..len {
-        let w: [_; C] = std::array::from_fn(|c| w_vectors[c][i]);
-        for (sums, x) in sums.iter_mut().zip(x_vectors) {
+        for (sums, x) in sums.iter_mut().zip(x) {
             for (sum, w) in sums.iter_mut().zip(w) {
-                *sum = T::mul_add_vectors(simd, x[i], w, *sum);
+                *sum = T::mul_add_vectors(simd, x[i], w[i], *sum);
             }
         }
     }
-    std::array::from_fn(|r| {
-        std::array::from_fn(|c| {
-            let tail = x[r].1.iter().zip(w[c].1);
-            tail.fold(T::sum(simd, sums[r][c]), |sum, (x, w)| x.mul_add(*w, sum))
-        })
-    })
+    let mut products = [[T::zero(); C]; R];
+    for ((products, sums), x) in products.iter_mut().zip(sums).zip(x_rests) {
+        for ((product, sum), w) in products.iter_mut().zip(sums).zip(w_rests) {
+            *product = T::sum(simd, sum);
+            for (x, w) in x.iter().zip(w) {
+                *product = x.mul_add(*w, *product);
+            }
+        }
+    }
+    products
+}
+
+/// `N` neighbouring vectors as registers.
+#[inline(always)]
+fn whole<T: Real, S: Simd, const N: usize>(columns: usize, values: &[T]) -> [&[T::Vector<S>]; N] {
+    let len = T::vectors::<S>(&values[..columns]).0.len();
+    let mut parts = [[].as_slice(); N];
+    for (index, part) in parts.iter_mut().enumerate() {
+        *part = &T::vectors::<S>(&values[index * columns..][..columns]).0[..len];
+    }
+    parts
+}
+
+/// What does not fill a register at the end of each.
+#[inline(always)]
+fn rests<T: Real, S: Simd, const N: usize>(columns: usize, values: &[T]) -> [&[T]; N] {
+    let mut parts = [[].as_slice(); N];
+    for (index, part) in parts.iter_mut().enumerate() {
+        *part = T::vectors::<S>(&values[index * columns..][..columns]).1;
+    }
+    parts
 }
 
 /// Rows of x and rows of W that are multiplied with each other in registers: 16 sums, 5 operands.
