@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# The rooms of the workspace: which crate may not depend on which, directly or through others.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+status=0
+forbid() {
+    local crate=$1
+    shift
+    local tree
+    tree=$(cargo tree --edges normal,build --prefix none --package "$crate")
+    for other in "$@"; do
+        if grep -q "^$other v" <<<"$tree"; then
+            echo "$crate must not depend on $other, but does"
+            status=1
+        fi
+    done
+}
+
+# PUBLIC: holds nothing of the owner's, and no network.
+forbid equicrypt-spec equicrypt-checkpoint equicrypt-cipher equicrypt-engine equicrypt-server equicrypt-gateway tokio candle-core
+forbid equicrypt-checkpoint equicrypt-cipher equicrypt-engine equicrypt-server equicrypt-gateway tokio candle-core
+# BLIND: cannot name a key, a tokenizer or a prompt's text.
+forbid equicrypt-engine equicrypt-cipher equicrypt-gateway equicrypt-audit tokenizers age bech32 hkdf
+forbid equicrypt-server equicrypt-cipher equicrypt-gateway equicrypt-audit tokenizers age bech32 hkdf
+# OWNER: keys stay away from the network and from the forward pass.
+forbid equicrypt-cipher equicrypt-engine equicrypt-server equicrypt-gateway tokio axum reqwest candle-core
+forbid equicrypt-gateway equicrypt-engine equicrypt-server candle-core
+# ADVERSARY: sees checkpoints and ids, runs no server.
+forbid equicrypt-audit equicrypt-server equicrypt-gateway axum reqwest
+
+if [ "$status" = 0 ]; then echo "rooms: ok"; fi
+exit "$status"
