@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{BufRead, BufReader, IsTerminal, Read};
 use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use equicrypt_cipher::{Error, MasterKey, Passphrase, read_key_file};
 
 use crate::args::{KeyArgs, Keygen};
@@ -20,7 +20,14 @@ pub(crate) fn open(args: &KeyArgs) -> Result<MasterKey> {
         Some(passphrase) => Ok(passphrase),
         None => prompt("Passphrase: ").map_err(|_| Error::PassphraseNeeded),
     };
-    Ok(read_key_file(&args.key, ask)?)
+    let file = args.key.display();
+    read_key_file(&args.key, ask).map_err(|error| match error {
+        Error::KeyFile { .. } | Error::KeyFileMode { .. } => error.into(),
+        Error::PassphraseNeeded => anyhow!(
+            "key file {file} is protected by a passphrase; enter it on a terminal, or give --passphrase-file"
+        ),
+        _ => anyhow::Error::from(error).context(format!("key file {file}")),
+    })
 }
 
 /// The passphrase for a new key file, if one is wanted.

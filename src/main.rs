@@ -23,10 +23,20 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("equicrypt: {error:#}");
+            eprintln!("equicrypt: {}", message(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// The reasons from the outside in, each once: most of our messages end with the reason that is also their source.
+fn message(error: &anyhow::Error) -> String {
+    let reasons = error.chain().map(ToString::to_string);
+    let all = reasons.reduce(|said, reason| match said.ends_with(&reason) {
+        true => said,
+        false => format!("{said}: {reason}"),
+    });
+    all.unwrap_or_default()
 }
 
 /// Whoever read our output has seen enough.

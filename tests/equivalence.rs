@@ -1,5 +1,7 @@
 //! decrypt_k(F_k(encrypt_k(p))) = F(p), in f64, through the engine's own forward pass: every table, shape and profile.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 mod support;
 
 use equicrypt_checkpoint::{Checkpoint, Dtype};

@@ -1,6 +1,12 @@
 //! The real SmolLM2-135M-Instruct. Runs where EQUICRYPT_SMOLLM2 names its folder (`equicrypt fetch smollm2-135m-instruct
 //! -o DIR`), and says so where it does not; `.ci/run` sets it.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test may panic, and say what it saw"
+)]
+
 mod support;
 
 use std::collections::HashSet;

@@ -15,7 +15,7 @@ pub(super) fn run(args: &Inspect) -> Result<()> {
             args.folder.display()
         )
     })?;
-    let manifest = Manifest::parse(&text)?;
+    let manifest = Manifest::parse(&text).with_context(|| format!("in {}", path.display()))?;
     let checkpoint = Checkpoint::open(&args.folder)?;
     let config = ModelConfig::from_json(checkpoint.config())?;
     let shapes = checkpoint

@@ -13,7 +13,7 @@ pub(super) fn run(args: &Serve) -> Result<()> {
     let key = args
         .api_key_file
         .as_deref()
-        .map(ApiKey::from_file)
+        .map(|file| ApiKey::from_file(file).with_context(|| format!("in {}", file.display())))
         .transpose()?;
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -45,12 +45,10 @@ pub enum Error {
         found: &'static str,
     },
     /// The key file is protected, and no passphrase was given.
-    #[error(
-        "key file is protected by a passphrase; enter it at the prompt or give it on standard input"
-    )]
+    #[error("key file is protected by a passphrase, and none was given")]
     PassphraseNeeded,
     /// The passphrase does not open the file.
-    #[error("key file: {0}")]
+    #[error("it does not open with this passphrase: {0}")]
     Passphrase(String),
     /// The key is not the one that encrypted the model.
     #[error(
