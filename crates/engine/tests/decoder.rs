@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
 
 use equicrypt_engine::{
-    Chunk, Decoder, Error, KvCache, Linear, LinearId, Linears, Precision, Want,
+    Chunk, Decoder, Error, KvCache, Linear, LinearId, Linears, Precision, Rows, Values, Want,
 };
 use equicrypt_spec::ModelConfig;
 use proptest::prelude::*;
@@ -207,17 +207,19 @@ fn tensors_of_the_wrong_size_are_refused_by_name() {
 /// Takes the linear layers of another decoder's tensors, one row at a time.
 struct Elsewhere(ModelConfig);
 
-struct Rows {
+struct RowByRow {
     weights: Vec<Vec<f64>>,
     biases: Vec<f64>,
 }
 
-impl Linear for Rows {
-    fn forward(&self, x: &candle_core::Tensor) -> Result<candle_core::Tensor, Error> {
-        let rows = x.to_vec2::<f64>()?;
+impl Linear for RowByRow {
+    fn forward(&self, x: &Rows) -> Result<Rows, Error> {
+        let Values::F64(values) = &x.values else {
+            panic!("asked in another precision")
+        };
         let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
-        let y: Vec<f64> = rows
-            .iter()
+        let y: Vec<f64> = values
+            .chunks_exact(x.width)
             .flat_map(|x| {
                 self.weights
                     .iter()
@@ -225,8 +227,10 @@ impl Linear for Rows {
                     .map(|(w, b)| dot(x, w) + b)
             })
             .collect();
-        let shape = (rows.len(), self.weights.len());
-        Ok(candle_core::Tensor::from_vec(y, shape, x.device())?)
+        Ok(Rows {
+            width: self.weights.len(),
+            values: Values::F64(y),
+        })
     }
 }
 
@@ -263,7 +267,7 @@ impl Linears for Elsewhere {
             .collect();
         let mut biases: Vec<_> = biases.iter().map(find).flat_map(tiny::values).collect();
         biases.resize(weights.len(), 0.0);
-        Ok(Box::new(Rows { weights, biases }))
+        Ok(Box::new(RowByRow { weights, biases }))
     }
 }
 

@@ -1,20 +1,35 @@
 use std::fmt;
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
-
 use crate::Error;
-use crate::kernel::{Matrix, Real, matmul, view};
+use crate::kernel::{Matrix, Real, matmul};
 
 /// y = x W^T + b: the decoder asks for its linear layers through this, so that they can be computed
 /// elsewhere.
 pub trait Linear: Send + Sync {
-    /// From `[rows, input]` to `[rows, out]`, both contiguous, in the decoder's precision and on the
-    /// CPU.
+    /// From vectors of the layer's input to as many of its output, both in the decoder's precision.
     ///
     /// # Errors
     /// If the layer cannot be computed.
-    fn forward(&self, x: &Tensor) -> Result<Tensor, Error>;
+    fn forward(&self, x: &Rows) -> Result<Rows, Error>;
+}
+
+/// Vectors, one a token, each of `width` numbers, one after the other.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rows {
+    /// Numbers in a vector.
+    pub width: usize,
+    /// All of them.
+    pub values: Values,
+}
+
+/// Numbers in the decoder's precision.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Values {
+    /// Of a decoder in f32.
+    F32(Vec<f32>),
+    /// Of a decoder in f64.
+    F64(Vec<f64>),
 }
 
 /// Where a decoder gets linear layers from that are computed elsewhere.
@@ -77,11 +92,17 @@ pub(super) struct Dense<T> {
 }
 
 impl<T: Real> Linear for Dense<T> {
-    fn forward(&self, x: &Tensor) -> Result<Tensor, Error> {
-        let (rows, _) = x.dims2()?;
-        let out = self.weight.rows();
-        let mut y = vec![T::zero(); rows * out];
-        view(x, |x| matmul(x, &self.weight, &mut y))??;
+    fn forward(&self, x: &Rows) -> Result<Rows, Error> {
+        let (input, out) = (self.weight.columns(), self.weight.rows());
+        let wrong = || Error::LinearInput {
+            expected: input,
+            found: x.width,
+        };
+        let x = T::of_values(&x.values)
+            .filter(|_| x.width == input)
+            .ok_or_else(wrong)?;
+        let mut y = vec![T::zero(); x.len() / input * out];
+        matmul(x, &self.weight, &mut y)?;
         if let Some(bias) = &self.bias {
             for row in y.chunks_exact_mut(out) {
                 for (y, b) in row.iter_mut().zip(bias) {
@@ -89,6 +110,9 @@ impl<T: Real> Linear for Dense<T> {
                 }
             }
         }
-        Ok(Tensor::from_vec(y, (rows, out), &Device::Cpu)?)
+        Ok(Rows {
+            width: out,
+            values: T::into_values(y),
+        })
     }
 }

@@ -13,7 +13,7 @@ use equicrypt_spec::{ModelConfig, TensorSpec};
 pub use cache::KvCache;
 pub(crate) use cache::{PAGE, Pages};
 pub use chunk::{Chunk, Logits, Want};
-pub use linear::{Linear, LinearId, Linears, Projection};
+pub use linear::{Linear, LinearId, Linears, Projection, Rows, Values};
 
 use crate::Error;
 use cache::AnyPages;

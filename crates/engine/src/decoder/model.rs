@@ -1,15 +1,14 @@
 use std::sync::Arc;
 
-use candle_core::{Device, Tensor};
 use equicrypt_spec::{Activation, ModelConfig, NormPlace, Op, Role};
 
 use super::cache::{CacheShape, Pages};
 use super::linear::Dense;
 use super::load::Weights;
 use super::rope::Rotary;
-use super::{Linear, LinearId, Linears, Logits, Projection, Want};
+use super::{Linear, LinearId, Linears, Logits, Projection, Rows, Want};
 use crate::Error;
-use crate::kernel::{Attention, Matrix, Real, add, attend, gate, rms_norm, view};
+use crate::kernel::{Attention, Matrix, Real, add, attend, gate, rms_norm};
 
 /// A decoder in one precision.
 pub(super) struct Model<T> {
@@ -184,24 +183,24 @@ impl<T: Real> Model<T> {
         )?;
         let scale = T::from_f64(1.0 / (config.head_dim as f64).sqrt());
         let mut rotated = Vec::with_capacity(turns.len() * queries);
-        view(&stacked, |stacked: &[T]| {
-            let mut rows = stacked.chunks_exact(queries + 2 * keys).zip(turns);
-            let mut key = vec![T::zero(); keys];
-            for sequence in sequences.iter_mut() {
-                for (offset, (row, turns)) in rows.by_ref().take(sequence.tokens.len()).enumerate()
-                {
-                    let start = rotated.len();
-                    rotated.extend(row[..queries].iter().map(|query| *query * scale));
-                    self.rotary.rotate(&mut rotated[start..], turns);
-                    key.copy_from_slice(&row[queries..queries + keys]);
-                    self.rotary.rotate(&mut key, turns);
-                    let position = sequence.first + offset;
-                    sequence
-                        .pages
-                        .write(index, position, &key, &row[queries + keys..]);
-                }
+        let mut rows = self
+            .numbers(&stacked, id)?
+            .chunks_exact(queries + 2 * keys)
+            .zip(turns);
+        let mut key = vec![T::zero(); keys];
+        for sequence in sequences.iter_mut() {
+            for (offset, (row, turns)) in rows.by_ref().take(sequence.tokens.len()).enumerate() {
+                let start = rotated.len();
+                rotated.extend(row[..queries].iter().map(|query| *query * scale));
+                self.rotary.rotate(&mut rotated[start..], turns);
+                key.copy_from_slice(&row[queries..queries + keys]);
+                self.rotary.rotate(&mut key, turns);
+                let position = sequence.first + offset;
+                sequence
+                    .pages
+                    .write(index, position, &key, &row[queries + keys..]);
             }
-        })?;
+        }
         let mut context = vec![T::zero(); rotated.len()];
         let (mut rest_queries, mut rest_context) = (rotated.as_slice(), context.as_mut_slice());
         let mut tasks = Vec::with_capacity(sequences.len());
@@ -220,7 +219,8 @@ impl<T: Real> Model<T> {
         attend(&mut tasks, index, config.heads / config.kv_heads);
         let id = Projection::Output.of(Some(index));
         let out = self.linear(&*layer.output, id, context, queries, config.hidden_size)?;
-        view(&out, |out| add(hidden, out))
+        add(hidden, self.numbers(&out, id)?);
+        Ok(())
     }
 
     /// hidden += W_down (act(W_gate x) * W_up x) with x = norm(hidden)
@@ -230,12 +230,11 @@ impl<T: Real> Model<T> {
         let id = Projection::GateUp.of(Some(index));
         let (width, ffn) = (config.hidden_size, config.ffn_size);
         let stacked = self.linear(&*layer.gate_up, id, x, width, 2 * ffn)?;
-        let neurons = view(&stacked, |stacked: &[T]| {
-            gate(stacked, ffn, self.activation)
-        })?;
+        let neurons = gate(self.numbers(&stacked, id)?, ffn, self.activation);
         let id = Projection::Down.of(Some(index));
         let out = self.linear(&*layer.down, id, neurons, ffn, width)?;
-        view(&out, |out| add(hidden, out))
+        add(hidden, self.numbers(&out, id)?);
+        Ok(())
     }
 
     /// The head on the rows that want it.
@@ -259,14 +258,13 @@ impl<T: Real> Model<T> {
         let x = rms_norm(&rows, &self.final_norm, self.config.norm_epsilon);
         let id = Projection::Head.of(None);
         let all = self.linear(&*self.head, id, x, width, vocab)?;
-        view(&all, |mut all: &[T]| {
-            let split = wanted.iter().map(|wanted| {
-                let (own, rest) = all.split_at(wanted * vocab);
-                all = rest;
-                logits(own)
-            });
-            split.collect()
-        })
+        let mut all = self.numbers(&all, id)?;
+        let split = wanted.iter().map(|wanted| {
+            let (own, rest) = all.split_at(wanted * vocab);
+            all = rest;
+            logits(own)
+        });
+        Ok(split.collect())
     }
 
     fn linear(
@@ -276,18 +274,29 @@ impl<T: Real> Model<T> {
         x: Vec<T>,
         input: usize,
         out: usize,
-    ) -> Result<Tensor, Error> {
+    ) -> Result<Rows, Error> {
         let rows = x.len() / input;
-        let y = linear.forward(&Tensor::from_vec(x, (rows, input), &Device::Cpu)?)?;
-        if y.dims() == [rows, out] {
-            Ok(y)
-        } else {
-            Err(Error::LinearShape {
-                layer: id.to_string(),
-                expected: vec![rows, out],
-                found: y.dims().to_vec(),
-            })
+        let values = T::into_values(x);
+        let y = linear.forward(&Rows {
+            width: input,
+            values,
+        })?;
+        let count = self.numbers(&y, id)?.len();
+        if y.width == out && count == rows * out {
+            return Ok(y);
         }
+        Err(Error::LinearShape {
+            layer: id.to_string(),
+            expected: vec![rows, out],
+            found: vec![count / y.width.max(1), y.width],
+        })
+    }
+
+    fn numbers<'a>(&self, rows: &'a Rows, id: LinearId) -> Result<&'a [T], Error> {
+        T::of_values(&rows.values).ok_or_else(|| Error::Linear {
+            layer: id.to_string(),
+            problem: "it answered in another precision than it was asked in".to_owned(),
+        })
     }
 
     fn cache_shape(&self) -> CacheShape {

@@ -84,24 +84,25 @@ impl<T: Real> WithSimd for Head<'_, T> {
     fn with_simd<S: Simd>(self, _: S) {
         let dim = self.pages.shape().head_dim;
         let pages = self.positions.div_ceil(PAGE);
-        self.scores.resize(pages * PAGE, T::zero());
-        let queries = self.queries.chunks_exact(dim);
-        for (query, context) in queries.zip(self.context.chunks_exact_mut(dim)) {
-            for (page, scores) in self.scores.as_chunks_mut::<PAGE>().0.iter_mut().enumerate() {
-                *scores = score(query, self.pages.keys(page, self.layer, self.kv_head));
+        let group = self.queries.len() / dim;
+        self.scores.resize(group * pages * PAGE, T::zero());
+        for page in 0..pages {
+            let keys = self.pages.keys(page, self.layer, self.kv_head);
+            let queries = self.queries.chunks_exact(dim);
+            for (query, scores) in queries.zip(self.scores.chunks_exact_mut(pages * PAGE)) {
+                scores[page * PAGE..][..PAGE].copy_from_slice(&score(query, keys));
             }
-            let scores = &mut self.scores[..self.positions];
-            let total = soften(scores);
-            context.fill(T::zero());
-            for (page, scores) in scores.chunks(PAGE).enumerate() {
-                average(
-                    scores,
-                    self.pages.values(page, self.layer, self.kv_head),
-                    context,
-                );
-            }
-            for value in context.iter_mut() {
-                *value /= total;
+        }
+        self.context.fill(T::zero());
+        for scores in self.scores.chunks_exact_mut(pages * PAGE) {
+            soften(&mut scores[..self.positions]);
+        }
+        for page in 0..pages {
+            let values = self.pages.values(page, self.layer, self.kv_head);
+            let contexts = self.context.chunks_exact_mut(dim);
+            for (context, scores) in contexts.zip(self.scores.chunks_exact(pages * PAGE)) {
+                let end = self.positions.min((page + 1) * PAGE);
+                average(&scores[page * PAGE..end], values, context);
             }
         }
     }
@@ -134,11 +135,11 @@ fn score<T: Real>(query: &[T], keys: &[T]) -> [T; PAGE] {
     scores
 }
 
-/// scores = exp(scores - max); returns their sum.
+/// scores = softmax(scores).
 #[inline(always)]
-fn soften<T: Real>(scores: &mut [T]) -> T {
+fn soften<T: Real>(scores: &mut [T]) {
     let Some(&first) = scores.first() else {
-        return T::one();
+        return;
     };
     let (mut max, mut maxima) = (first, [first; LANES]);
     let (chunks, rest) = scores.as_chunks::<LANES>();
@@ -165,7 +166,10 @@ fn soften<T: Real>(scores: &mut [T]) -> T {
         *score = (*score - max).exp();
         total += *score;
     }
-    total
+    let share = T::one() / total;
+    for score in scores {
+        *score *= share;
+    }
 }
 
 /// context += the scores of a page times its values, which stand as `[PAGE, head_dim]`.

@@ -2,6 +2,7 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::matrix::Stored;
+use super::real::Weight;
 use super::{Matrix, Real};
 use crate::Error;
 
@@ -10,14 +11,13 @@ pub(crate) fn matmul<T: Real>(x: &[T], weight: &Matrix<T>, y: &mut [T]) -> Resul
     let (columns, out) = (weight.columns(), weight.rows());
     let rows = x.len() / columns;
     if x.len() != rows * columns || y.len() != rows * out {
-        return Err(candle_core::Error::Msg(format!(
-            "a matrix of shape [{out}, {columns}] was given {} values to turn into {}",
-            x.len(),
-            y.len()
-        ))
-        .into());
+        return Err(Error::MatrixShape {
+            shape: [out, columns],
+            input: x.len(),
+            output: y.len(),
+        });
     }
-    let width = block_width(out);
+    let width = block_width(out, columns);
     let mut blocks: Vec<Block<'_, T>> = (0..out.div_ceil(width))
         .map(|block| Block {
             first: block * width,
@@ -29,6 +29,8 @@ pub(crate) fn matmul<T: Real>(x: &[T], weight: &Matrix<T>, y: &mut [T]) -> Resul
             block.y.push(part);
         }
     }
+    let mut aligned = Vec::new();
+    let x = align(x, &mut aligned);
     let arch = Arch::new();
     blocks
         .into_par_iter()
@@ -45,16 +47,33 @@ pub(crate) fn matmul<T: Real>(x: &[T], weight: &Matrix<T>, y: &mut [T]) -> Resul
     Ok(())
 }
 
+/// A copy of `x` that starts at a cache line: a register that lies across two takes twice as long to
+/// load.
+fn align<'a, T: Real>(x: &[T], room: &'a mut Vec<T>) -> &'a mut [T] {
+    room.resize(x.len() + CACHE_LINE / size_of::<T>(), T::zero());
+    let start = room
+        .as_ptr()
+        .align_offset(CACHE_LINE)
+        .min(room.len() - x.len());
+    let copy = &mut room[start..][..x.len()];
+    copy.copy_from_slice(x);
+    copy
+}
+
 /// Some neighbouring rows of W, and for each row of x the place of their answers.
 struct Block<'a, T> {
     first: usize,
     y: Vec<&'a mut [T]>,
 }
 
-/// Enough blocks that a core which is late has little left to do.
-fn block_width(out: usize) -> usize {
+/// Enough blocks that a core which is late has little left to do, but none so small that handing it
+/// over takes longer than computing it.
+fn block_width(out: usize, columns: usize) -> usize {
     let blocks = rayon::current_num_threads() * BLOCKS_PER_THREAD;
-    out.div_ceil(blocks).next_multiple_of(TILE_WEIGHTS)
+    let least = BLOCK_WEIGHTS.div_ceil(columns);
+    out.div_ceil(blocks)
+        .max(least)
+        .next_multiple_of(TILE_WEIGHTS)
 }
 
 struct Tiles<'a, 'b, T> {
@@ -70,22 +89,64 @@ impl<T: Real> WithSimd for Tiles<'_, '_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
+        let rows = self.y.len();
+        match (self.weight, T::lanes::<S>()) {
+            (Stored::Half(weight), 4) if rows < MANY => self.few::<S, u16, 4>(simd, weight),
+            (Stored::Half(weight), 8) if rows < MANY => self.few::<S, u16, 8>(simd, weight),
+            (Stored::Half(weight), 16) if rows < MANY => self.few::<S, u16, 16>(simd, weight),
+            (Stored::Full(weight), 4) if rows < MANY => self.few::<S, T, 4>(simd, weight),
+            (Stored::Full(weight), 8) if rows < MANY => self.few::<S, T, 8>(simd, weight),
+            (Stored::Full(weight), 16) if rows < MANY => self.few::<S, T, 16>(simd, weight),
+            // 16 sums and 5 operands need the 32 registers of AVX-512.
+            _ if size_of::<T::Vector<S>>() == 64 => self.rows::<S, 4>(simd),
+            _ => self.rows::<S, 2>(simd),
+        }
+    }
+}
+
+impl<T: Real> Tiles<'_, '_, T> {
+    /// `R` rows at a time.
+    #[inline(always)]
+    fn rows<S: Simd, const R: usize>(self, simd: S) {
         let columns = self.columns;
-        let mut widened = vec![T::zero(); TILE_WEIGHTS * columns];
-        let panel = (PANEL_BYTES / (columns * size_of::<T>())).max(TILE_ROWS);
+        let (empty, mut room) = (vec![T::zero(); TILE_WEIGHTS * columns], Vec::new());
+        let widened = align(&empty, &mut room);
+        let panel = (PANEL_BYTES / (columns * size_of::<T>())).next_multiple_of(R);
         for (x, y) in self.x.chunks(panel * columns).zip(self.y.chunks_mut(panel)) {
             let mut first = 0;
-            while let Some(weight) = self.weight.tile(first * columns, &mut widened) {
-                let mut x = x.chunks_exact(TILE_ROWS * columns);
-                let mut y = y.chunks_exact_mut(TILE_ROWS);
+            while let Some(weight) = self.weight.tile(first * columns, widened) {
+                let mut x = x.chunks_exact(R * columns);
+                let mut y = y.chunks_exact_mut(R);
                 for (x, y) in x.by_ref().zip(y.by_ref()) {
-                    tile_of::<T, S, TILE_ROWS>(simd, x, columns, weight, y, first);
+                    tile_of::<T, S, R>(simd, x, columns, weight, y, first);
                 }
-                let x = x.remainder().chunks_exact(columns);
-                for (x, y) in x.zip(y.into_remainder().chunks_exact_mut(1)) {
-                    tile_of::<T, S, 1>(simd, x, columns, weight, y, first);
+                let (x, y) = (x.remainder(), y.into_remainder());
+                match y.len() {
+                    3 => tile_of::<T, S, 3>(simd, x, columns, weight, y, first),
+                    2 => tile_of::<T, S, 2>(simd, x, columns, weight, y, first),
+                    1 => tile_of::<T, S, 1>(simd, x, columns, weight, y, first),
+                    _ => {}
                 }
                 first += TILE_WEIGHTS;
+            }
+        }
+    }
+
+    /// Few rows, with `L` lanes in a register: a single stream of weights, which are widened on their
+    /// way from memory, so that the next ones are already being fetched.
+    #[inline(always)]
+    fn few<S: Simd, W: Weight<T>, const L: usize>(self, simd: S, weight: &[W]) {
+        let columns = self.columns;
+        for (out, weight) in weight.chunks_exact(columns).enumerate() {
+            let (mut x, mut y) = (self.x, &mut *self.y);
+            while !y.is_empty() {
+                let rows = match y.len() {
+                    8.. => stream::<T, S, W, L, 8>(simd, columns, x, weight, y, out),
+                    4.. => stream::<T, S, W, L, 4>(simd, columns, x, weight, y, out),
+                    2.. => stream::<T, S, W, L, 2>(simd, columns, x, weight, y, out),
+                    _ => stream::<T, S, W, L, 1>(simd, columns, x, weight, y, out),
+                };
+                (x, y) = (&x[rows * columns..], &mut y[rows..]);
             }
         }
     }
@@ -148,6 +209,40 @@ fn dots<T: Real, S: Simd, const R: usize, const C: usize>(
     products
 }
 
+/// The products of `R` rows of x with one row of W, summed as [`dots`] does; returns `R`.
+#[inline(always)]
+fn stream<T: Real, S: Simd, W: Weight<T>, const L: usize, const R: usize>(
+    simd: S,
+    columns: usize,
+    x: &[T],
+    weight: &[W],
+    y: &mut [&mut [T]],
+    out: usize,
+) -> usize {
+    let (weight, weight_rest) = weight.as_chunks::<L>();
+    let (x, x_rests) = (whole::<T, S, R>(columns, x), rests::<T, S, R>(columns, x));
+    let mut sums = [T::splat(simd, T::zero()); R];
+    for (i, weight) in weight.iter().enumerate() {
+        let mut wide = [T::zero(); L];
+        for (wide, weight) in wide.iter_mut().zip(weight) {
+            *wide = weight.value();
+        }
+        for weight in T::vectors::<S>(&wide).0 {
+            for (sum, x) in sums.iter_mut().zip(x) {
+                *sum = T::mul_add_vectors(simd, x[i], *weight, *sum);
+            }
+        }
+    }
+    for ((y, sum), x) in y.iter_mut().zip(sums).zip(x_rests) {
+        let mut product = T::sum(simd, sum);
+        for (x, weight) in x.iter().zip(weight_rest) {
+            product = x.mul_add(weight.value(), product);
+        }
+        y[out] = product;
+    }
+    R
+}
+
 /// `N` neighbouring vectors as registers.
 #[inline(always)]
 fn whole<T: Real, S: Simd, const N: usize>(columns: usize, values: &[T]) -> [&[T::Vector<S>]; N] {
@@ -169,12 +264,15 @@ fn rests<T: Real, S: Simd, const N: usize>(columns: usize, values: &[T]) -> [&[T
     parts
 }
 
-/// Rows of x and rows of W that are multiplied with each other in registers: 16 sums, 5 operands.
-const TILE_ROWS: usize = 4;
+/// Rows of W that are multiplied with some rows of x in registers.
 const TILE_WEIGHTS: usize = 4;
 /// Rows of x that stay in the second-level cache while the weights pass by.
+const CACHE_LINE: usize = 64;
 const PANEL_BYTES: usize = 512 << 10;
+/// From so many rows on, widening a tile of weights once is cheaper than widening them for each row.
+const MANY: usize = 16;
 const BLOCKS_PER_THREAD: usize = 4;
+const BLOCK_WEIGHTS: usize = 128 << 10;
 
 #[cfg(test)]
 mod tests {
@@ -214,17 +312,29 @@ mod tests {
     }
 
     #[test]
-    fn a_row_gets_the_same_bits_in_any_company() {
+    fn a_row_gets_the_same_bits_in_any_company_and_storage() {
         let (rows, columns, out) = (11, 75, 50);
-        let single = |values: Vec<f64>| values.iter().map(|v| *v as f32).collect::<Vec<f32>>();
-        let x = single(values(rows * columns, 3));
-        let weight = Matrix::new(out, columns, single(values(out * columns, 4))).unwrap();
-        let mut together = vec![0.0; rows * out];
-        matmul(&x, &weight, &mut together).unwrap();
-        for (x, together) in x.chunks(columns).zip(together.chunks(out)) {
-            let mut alone = vec![0.0; out];
-            matmul(x, &weight, &mut alone).unwrap();
-            assert_eq!(alone, together);
+        let x: Vec<f32> = values(rows * columns, 3)
+            .iter()
+            .map(|v| *v as f32)
+            .collect();
+        let precise: Vec<f32> = values(out * columns, 4).iter().map(|v| *v as f32).collect();
+        let halves: Vec<f32> = precise
+            .iter()
+            .map(|v| f32::from_bits(v.to_bits() & 0xffff_0000))
+            .collect();
+        for values in [precise, halves] {
+            let weight = Matrix::new(out, columns, values.clone()).unwrap();
+            let mut together = vec![0.0; rows * out];
+            matmul(&x, &weight, &mut together).unwrap();
+            let full = Matrix::in_full(out, columns, values);
+            for (x, together) in x.chunks(columns).zip(together.chunks(out)) {
+                for weight in [&weight, &full] {
+                    let mut alone = vec![0.0; out];
+                    matmul(x, weight, &mut alone).unwrap();
+                    assert_eq!(alone, together);
+                }
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 use std::ops::Range;
 
 use super::Real;
+use super::real::Weight;
 
 /// A weight matrix `[rows, columns]`, row-major.
 ///
@@ -40,6 +41,15 @@ impl<T: Real> Matrix<T> {
         })
     }
 
+    #[cfg(test)]
+    pub(super) fn in_full(rows: usize, columns: usize, values: Vec<T>) -> Self {
+        Self {
+            rows,
+            columns,
+            values: Values::Full(values),
+        }
+    }
+
     pub(crate) fn rows(&self) -> usize {
         self.rows
     }
@@ -54,7 +64,7 @@ impl<T: Real> Matrix<T> {
         out.resize(start + self.columns, T::zero());
         match self.block(row..row + 1) {
             Stored::Full(values) => out[start..].copy_from_slice(values),
-            Stored::Half(values) => T::widen(values, &mut out[start..]),
+            Stored::Half(values) => widen(values, &mut out[start..]),
         }
     }
 
@@ -89,10 +99,17 @@ impl<'a, T: Real> Stored<'a, T> {
                 if start >= end {
                     return None;
                 }
-                T::widen(&values[start..end], &mut widened[..end - start]);
+                widen(&values[start..end], &mut widened[..end - start]);
                 Some(&widened[..end - start])
             }
         }
+    }
+}
+
+#[inline(always)]
+fn widen<T: Real>(stored: &[u16], out: &mut [T]) {
+    for (out, stored) in out.iter_mut().zip(stored) {
+        *out = stored.value();
     }
 }
 

@@ -11,4 +11,4 @@ pub(crate) use attention::{Attention, attend};
 pub(crate) use elementwise::{add, gate, rms_norm, rotate};
 pub(crate) use matmul::matmul;
 pub(crate) use matrix::Matrix;
-pub(crate) use real::{Real, view};
+pub(crate) use real::Real;

@@ -1,13 +1,41 @@
-use candle_core::{Storage, Tensor, WithDType};
+use std::fmt::Debug;
+use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
+
 use pulp::Simd;
 
-use crate::Error;
+use crate::decoder::Values;
 
 /// The precisions of the forward pass, each with its vectors.
-pub(crate) trait Real: WithDType + Send + Sync + 'static {
+pub(crate) trait Real:
+    Copy
+    + Debug
+    + PartialOrd
+    + Send
+    + Sync
+    + Add<Output = Self>
+    + AddAssign
+    + Div<Output = Self>
+    + Mul<Output = Self>
+    + MulAssign
+    + Neg<Output = Self>
+    + Sub<Output = Self>
+    + 'static
+{
     /// A vector register.
     type Vector<S: Simd>: Copy;
 
+    /// 0.
+    fn zero() -> Self;
+    /// 1.
+    fn one() -> Self;
+    /// Rounded to nearest.
+    fn from_f64(value: f64) -> Self;
+    /// The numbers as a linear layer takes them.
+    fn into_values(values: Vec<Self>) -> Values;
+    /// The numbers, if they are of this precision.
+    fn of_values(values: &Values) -> Option<&[Self]>;
+    /// Numbers in a register.
+    fn lanes<S: Simd>() -> usize;
     /// Whole vectors, and the rest.
     fn vectors<S: Simd>(values: &[Self]) -> (&[Self::Vector<S>], &[Self]);
     /// The value in every lane.
@@ -29,16 +57,68 @@ pub(crate) trait Real: WithDType + Send + Sync + 'static {
     fn exp(self) -> Self;
     /// The values as bfloat16, if that loses nothing.
     fn narrow(values: &[Self]) -> Option<Vec<u16>>;
-    /// The values of bfloat16s.
-    fn widen(stored: &[u16], out: &mut [Self]);
+    /// From f32, exactly.
+    fn from_single(value: f32) -> Self;
     /// The larger one.
     fn larger(self, other: Self) -> Self;
 }
 
+/// How a weight is stored.
+pub(super) trait Weight<T>: Copy {
+    /// The weight.
+    fn value(self) -> T;
+}
+
+impl<T: Real> Weight<T> for T {
+    #[inline(always)]
+    fn value(self) -> T {
+        self
+    }
+}
+
+/// The bits of a bfloat16.
+impl<T: Real> Weight<T> for u16 {
+    #[inline(always)]
+    fn value(self) -> T {
+        T::from_single(f32::from_bits(u32::from(self) << 16))
+    }
+}
+
 macro_rules! real {
-    ($real:ty, $vectors:ident, $as:ident, $splat:ident, $mul_add:ident, $sum:ident, $exp:path) => {
+    ($real:ty, $values:ident, $vectors:ident, $as:ident, $splat:ident, $mul_add:ident, $sum:ident, $exp:path) => {
         impl Real for $real {
             type Vector<S: Simd> = S::$vectors;
+
+            #[inline(always)]
+            fn zero() -> Self {
+                0.0
+            }
+
+            #[inline(always)]
+            fn one() -> Self {
+                1.0
+            }
+
+            #[inline(always)]
+            fn from_f64(value: f64) -> Self {
+                value as Self
+            }
+
+            fn into_values(values: Vec<Self>) -> Values {
+                Values::$values(values)
+            }
+
+            fn of_values(values: &Values) -> Option<&[Self]> {
+                match values {
+                    Values::$values(values) => Some(values),
+                    _ => None,
+                }
+            }
+
+            #[inline(always)]
+            fn lanes<S: Simd>() -> usize {
+                size_of::<S::$vectors>() / size_of::<Self>()
+            }
 
             #[inline(always)]
             fn vectors<S: Simd>(values: &[Self]) -> (&[S::$vectors], &[Self]) {
@@ -98,10 +178,8 @@ macro_rules! real {
             }
 
             #[inline(always)]
-            fn widen(stored: &[u16], out: &mut [Self]) {
-                for (out, stored) in out.iter_mut().zip(stored) {
-                    *out = <$real>::from(f32::from_bits(u32::from(*stored) << 16));
-                }
+            fn from_single(value: f32) -> Self {
+                <$real>::from(value)
             }
 
             #[inline(always)]
@@ -114,6 +192,7 @@ macro_rules! real {
 
 real!(
     f32,
+    F32,
     f32s,
     as_simd_f32s,
     splat_f32s,
@@ -123,6 +202,7 @@ real!(
 );
 real!(
     f64,
+    F64,
     f64s,
     as_simd_f64s,
     splat_f64s,
@@ -167,22 +247,6 @@ const LN_2_HIGH: f32 = 0.693_359_4;
 const LN_2_LOW: f32 = -2.121_944_4e-4;
 /// Values looked at before a matrix is given up as too precise for bfloat16.
 const NARROWED: usize = 4096;
-
-/// Calls `read` with the values of a contiguous CPU tensor, without copying them.
-pub(crate) fn view<T: Real, R>(tensor: &Tensor, read: impl FnOnce(&[T]) -> R) -> Result<R, Error> {
-    let (storage, layout) = tensor.storage_and_layout();
-    let Some((start, end)) = layout.contiguous_offsets() else {
-        drop(storage);
-        return view(&tensor.contiguous()?, read);
-    };
-    match &*storage {
-        Storage::Cpu(storage) => Ok(read(&T::cpu_storage_as_slice(storage)?[start..end])),
-        _ => {
-            drop(storage);
-            view(&tensor.to_device(&candle_core::Device::Cpu)?, read)
-        }
-    }
-}
 
 #[cfg(test)]
 mod tests {
