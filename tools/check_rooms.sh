@@ -18,14 +18,14 @@ forbid() {
 }
 
 # PUBLIC: holds nothing of the owner's, and no network.
-forbid equicrypt-spec equicrypt-checkpoint equicrypt-cipher equicrypt-engine equicrypt-server equicrypt-gateway tokio candle-core
-forbid equicrypt-checkpoint equicrypt-cipher equicrypt-engine equicrypt-server equicrypt-gateway tokio candle-core
+forbid equicrypt-spec equicrypt-checkpoint equicrypt-cipher equicrypt-engine equicrypt-server equicrypt-gateway tokio
+forbid equicrypt-checkpoint equicrypt-cipher equicrypt-engine equicrypt-server equicrypt-gateway tokio
 # BLIND: cannot name a key, a tokenizer or a prompt's text.
 forbid equicrypt-engine equicrypt-cipher equicrypt-gateway equicrypt-audit tokenizers age bech32 hkdf
 forbid equicrypt-server equicrypt-cipher equicrypt-gateway equicrypt-audit tokenizers age bech32 hkdf
 # OWNER: keys stay away from the network and from the forward pass.
-forbid equicrypt-cipher equicrypt-engine equicrypt-server equicrypt-gateway tokio axum reqwest candle-core
-forbid equicrypt-gateway equicrypt-engine equicrypt-server candle-core
+forbid equicrypt-cipher equicrypt-engine equicrypt-server equicrypt-gateway tokio axum reqwest
+forbid equicrypt-gateway equicrypt-engine equicrypt-server
 # ADVERSARY: sees checkpoints and ids, runs no server.
 forbid equicrypt-audit equicrypt-server equicrypt-gateway axum reqwest
 

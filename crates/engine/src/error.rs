@@ -11,9 +11,26 @@ pub enum Error {
     /// The checkpoint cannot be read.
     #[error(transparent)]
     Checkpoint(#[from] equicrypt_checkpoint::Error),
-    /// A tensor operation failed.
-    #[error("tensor operation: {0}")]
-    Tensor(#[from] candle_core::Error),
+    /// A linear layer was given vectors of another width or precision than its own.
+    #[error(
+        "a linear layer takes vectors of {expected} numbers in the decoder's precision, found {found}"
+    )]
+    LinearInput {
+        /// The layer's input.
+        expected: usize,
+        /// As it was given.
+        found: usize,
+    },
+    /// A matrix was given vectors whose numbers do not add up.
+    #[error("a matrix of shape {shape:?} was given {input} numbers to turn into {output}")]
+    MatrixShape {
+        /// `[rows, columns]`.
+        shape: [usize; 2],
+        /// Numbers given.
+        input: usize,
+        /// Room for the result.
+        output: usize,
+    },
     /// The table of an architecture lacks what the decoder cannot do without.
     #[error("architecture {model_type:?} cannot run in the decoder: its table has no {missing}")]
     Architecture {

@@ -7,7 +7,8 @@ mod sampling;
 mod scheduler;
 
 pub use decoder::{
-    Chunk, Decoder, KvCache, Linear, LinearId, Linears, Logits, Precision, Projection, Want,
+    Chunk, Decoder, KvCache, Linear, LinearId, Linears, Logits, Precision, Projection, Rows,
+    Values, Want,
 };
 pub use error::Error;
 pub use sampling::*;
