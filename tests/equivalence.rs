@@ -5,7 +5,7 @@
 mod support;
 
 use equicrypt_checkpoint::{Checkpoint, Dtype};
-use equicrypt_cipher::{Permit, Plan, Secrets, Vocabulary, danger};
+use equicrypt_cipher::{Options, Permit, Plan, Secrets, Vocabulary, danger, encrypt};
 use equicrypt_spec::{ARCHITECTURES, Axis, Group, Profile};
 use support::{GQA, SHAPES, difference, encrypted, key, options, random_model, schedule, tampered};
 
@@ -81,6 +81,69 @@ fn encrypted_weights_and_ids_are_not_the_plain_ones() {
             .filter(|(a, b)| a == b)
             .count()
             < 6
+    );
+}
+
+/// In 16 bits too, permute loses nothing: the f64 engine sees the same function.
+#[test]
+fn permute_is_exact_in_every_dtype() {
+    for dtype in [Dtype::Bf16, Dtype::F16, Dtype::F32] {
+        let dir = tempfile::tempdir().unwrap();
+        let plain = random_model(&dir.path().join("plain"), &GQA.config(), dtype, 5);
+        let out = dir.path().join("encrypted");
+        let vocabulary = encrypted(&plain, &out, &key(5), Profile::Permute);
+        let difference = difference(&plain, &out, &vocabulary, 5);
+        assert!(difference < TOLERANCE, "{dtype:?}: {difference:e}");
+    }
+}
+
+#[test]
+fn f16_gets_signs_and_no_scales() {
+    for (dtype, scaled) in [(Dtype::F16, false), (Dtype::Bf16, true)] {
+        let dir = tempfile::tempdir().unwrap();
+        let plain = random_model(&dir.path().join("plain"), &GQA.config(), dtype, 6);
+        let out = dir.path().join("encrypted");
+        encrypted(&plain, &out, &key(6), Profile::Permute);
+        let magnitudes = |dir: &std::path::Path| {
+            let checkpoint = Checkpoint::open(dir).unwrap();
+            let values = checkpoint
+                .read_f64("model.layers.0.mlp.up_proj.weight")
+                .unwrap();
+            let mut bits: Vec<u64> = values.iter().map(|v| v.abs().to_bits()).collect();
+            bits.sort_unstable();
+            bits
+        };
+        assert_eq!(magnitudes(&plain) != magnitudes(&out), scaled, "{dtype:?}");
+    }
+}
+
+#[test]
+fn a_weight_beyond_f16_is_an_error_and_leaves_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let plain = random_model(&dir.path().join("plain"), &GQA.config(), Dtype::F32, 7);
+    let large = dir.path().join("large");
+    tampered(&plain, &large, &mut |name, values| {
+        if name.ends_with("1.mlp.down_proj.weight") {
+            values[7] = 1e5;
+        }
+    });
+    let out = dir.path().join("encrypted");
+    let narrow = Options {
+        dtype: Some(Dtype::F16),
+        ..options(Profile::Permute)
+    };
+    let source = Checkpoint::open(&large).unwrap();
+    let error = encrypt(&source, &out, &key(7), &narrow, &|_| ())
+        .unwrap_err()
+        .to_string();
+    assert!(
+        error.contains("1.mlp.down_proj.weight") && error.contains("F16"),
+        "{error}"
+    );
+    assert_eq!(
+        std::fs::read_dir(dir.path()).unwrap().count(),
+        2,
+        "plain and large, nothing else"
     );
 }
 

@@ -304,6 +304,13 @@ impl<'a, T: Real> Pass<'a, T> {
     }
 
     fn put(&self, output: &OutputTensor, start: usize, values: &[T]) -> Result<(), Error> {
+        let beyond = |value: &T| value.to_f64().is_finite() && value.to_f64().abs() > F16_MAX;
+        if output.dtype == Dtype::F16 && values.iter().any(beyond) {
+            return Err(Error::Overflow {
+                tensor: output.spec.name.clone(),
+                dtype: output.dtype.name(),
+            });
+        }
         let size = output.dtype.size();
         let mut bytes = vec![0; values.len() * size];
         T::encode(output.dtype, values, &mut bytes);
@@ -316,6 +323,9 @@ impl<'a, T: Real> Pass<'a, T> {
 
 /// Values in a block of rows: 2 MB of f32.
 const BLOCK_VALUES: usize = 1 << 19;
+
+/// The largest finite value of IEEE 754 binary16.
+const F16_MAX: f64 = 65_504.0;
 
 /// Columns that are mixed together.
 const PANEL: usize = 64;

@@ -93,6 +93,16 @@ pub enum Error {
         /// The vocabulary's size.
         size: usize,
     },
+    /// A weight that the output dtype cannot hold.
+    #[error(
+        "tensor {tensor:?}: a weight is beyond the range of {dtype}; encrypt with --dtype bf16 or f32"
+    )]
+    Overflow {
+        /// The tensor.
+        tensor: String,
+        /// The output dtype.
+        dtype: &'static str,
+    },
     /// A checkpoint whose tensors have different dtypes, or one that cannot be used.
     #[error("dtype: {0}")]
     Dtype(String),

@@ -16,6 +16,8 @@ pub(crate) trait Real:
 {
     /// Rounds to nearest.
     fn from_f64(value: f64) -> Self;
+    /// Exact.
+    fn to_f64(self) -> f64;
     /// Little-endian values of `dtype` to numbers: exact, or rounded from f64.
     fn decode(dtype: Dtype, bytes: &[u8], out: &mut [Self]);
     /// Numbers to little-endian values of `dtype`, rounded to nearest even.
@@ -25,6 +27,10 @@ pub(crate) trait Real:
 impl Real for f32 {
     fn from_f64(value: f64) -> Self {
         value as f32
+    }
+
+    fn to_f64(self) -> f64 {
+        self.into()
     }
 
     fn decode(dtype: Dtype, bytes: &[u8], out: &mut [Self]) {
@@ -39,6 +45,10 @@ impl Real for f32 {
 impl Real for f64 {
     fn from_f64(value: f64) -> Self {
         value
+    }
+
+    fn to_f64(self) -> f64 {
+        self
     }
 
     fn decode(dtype: Dtype, bytes: &[u8], out: &mut [Self]) {
