@@ -1,28 +1,4 @@
-use std::sync::mpsc::channel;
-use std::time::Duration;
-
 use super::*;
-
-/// An engine whose every step waits for a message, and where to send them.
-fn stepped(options: EngineOptions) -> (Engine, std::sync::mpsc::Sender<()>) {
-    let (go, wait) = channel::<()>();
-    let engine = probed(options, move |_| {
-        // An error means that the test lets go of the engine.
-        let _ = wait.recv();
-        Ok(())
-    });
-    (engine, go)
-}
-
-fn wait_for(condition: impl Fn() -> bool) {
-    for _ in 0..5000 {
-        if condition() {
-            return;
-        }
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    panic!("it did not happen within five seconds");
-}
 
 #[test]
 fn the_queue_is_bounded() {
@@ -50,13 +26,15 @@ fn the_queue_is_bounded() {
 
 #[test]
 fn a_cancelled_request_frees_its_place() {
-    let engine = engine(EngineOptions {
+    let (engine, go) = stepped(EngineOptions {
         max_batch: 1,
         ..options()
     });
     let mut long = engine.submit(request(&[1], greedy(90))).unwrap();
+    go.send(()).unwrap();
     assert!(long.blocking_next().is_some());
     drop(long);
+    drop(go);
     assert_eq!(run(&engine, request(&[2], greedy(3))).ids[&0].len(), 3);
     let counts = engine.counts();
     assert_eq!((counts.cancelled, counts.finished), (1, 1));

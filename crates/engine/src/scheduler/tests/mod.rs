@@ -7,6 +7,8 @@ mod sharing;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::mpsc::channel;
+use std::time::Duration;
 
 use equicrypt_spec::ModelConfig;
 use serde_json::json;
@@ -62,6 +64,27 @@ fn probed(
     let mut model = Model::new(decoder());
     model.probe = Some(Box::new(probe));
     Engine::start_with(model, options).unwrap()
+}
+
+/// An engine whose every step waits for a message, and where to send them.
+fn stepped(options: EngineOptions) -> (Engine, std::sync::mpsc::Sender<()>) {
+    let (go, wait) = channel::<()>();
+    let engine = probed(options, move |_| {
+        // An error means that the test lets go of the engine.
+        let _ = wait.recv();
+        Ok(())
+    });
+    (engine, go)
+}
+
+fn wait_for(condition: impl Fn() -> bool) {
+    for _ in 0..5000 {
+        if condition() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    panic!("it did not happen within five seconds");
 }
 
 fn greedy(max_tokens: usize) -> SamplingParams {

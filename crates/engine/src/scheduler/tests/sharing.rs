@@ -88,16 +88,19 @@ fn answers_to_one_prompt_share_it_and_draw_from_streams_of_their_own() {
 
 #[test]
 fn a_cancelled_request_leaves_its_cache() {
-    let engine = engine(caching());
+    let (engine, go) = stepped(caching());
     let prompt: Vec<u32> = (0..20).collect();
     let mut generation = engine.submit(request(&prompt, greedy(60))).unwrap();
+    // Enough for the prompt, and too few for the answer.
+    for _ in 0..30 {
+        go.send(()).unwrap();
+    }
     assert!(matches!(
         generation.blocking_next(),
         Some(Event::Token { .. })
     ));
     drop(generation);
-    while engine.counts().cancelled == 0 {
-        std::thread::yield_now();
-    }
+    drop(go);
+    wait_for(|| engine.counts().cancelled == 1);
     assert_eq!(cached(&run(&engine, request(&prompt, greedy(1)))), 19);
 }
