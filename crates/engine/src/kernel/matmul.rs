@@ -1,8 +1,10 @@
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::matrix::Stored;
+use super::matrix::{Stored, widen};
+use super::memory::{align, touch};
 use super::real::Weight;
+use super::tile::{TILE_WEIGHTS, stream, tile_of};
 use super::{Matrix, Real};
 use crate::Error;
 
@@ -47,19 +49,6 @@ pub(crate) fn matmul<T: Real>(x: &[T], weight: &Matrix<T>, y: &mut [T]) -> Resul
     Ok(())
 }
 
-/// A copy of `x` that starts at a cache line: a register that lies across two takes twice as long to
-/// load.
-fn align<'a, T: Real>(x: &[T], room: &'a mut Vec<T>) -> &'a mut [T] {
-    room.resize(x.len() + CACHE_LINE / size_of::<T>(), T::zero());
-    let start = room
-        .as_ptr()
-        .align_offset(CACHE_LINE)
-        .min(room.len() - x.len());
-    let copy = &mut room[start..][..x.len()];
-    copy.copy_from_slice(x);
-    copy
-}
-
 /// Some neighbouring rows of W, and for each row of x the place of their answers.
 struct Block<'a, T> {
     first: usize,
@@ -89,55 +78,46 @@ impl<T: Real> WithSimd for Tiles<'_, '_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let rows = self.y.len();
         match (self.weight, T::lanes::<S>()) {
-            (Stored::Half(weight), 4) if rows < MANY => self.few::<S, u16, 4>(simd, weight),
-            (Stored::Half(weight), 8) if rows < MANY => self.few::<S, u16, 8>(simd, weight),
-            (Stored::Half(weight), 16) if rows < MANY => self.few::<S, u16, 16>(simd, weight),
-            (Stored::Full(weight), 4) if rows < MANY => self.few::<S, T, 4>(simd, weight),
-            (Stored::Full(weight), 8) if rows < MANY => self.few::<S, T, 8>(simd, weight),
-            (Stored::Full(weight), 16) if rows < MANY => self.few::<S, T, 16>(simd, weight),
-            // 16 sums and 5 operands need the 32 registers of AVX-512.
-            _ if size_of::<T::Vector<S>>() == 64 => self.rows::<S, 4>(simd),
-            _ => self.rows::<S, 2>(simd),
+            (Stored::Half(weight), 16) => self.run::<S, u16, 16>(simd, weight),
+            (Stored::Half(weight), 8) => self.run::<S, u16, 8>(simd, weight),
+            (Stored::Half(weight), 4) => self.run::<S, u16, 4>(simd, weight),
+            (Stored::Half(weight), 2) => self.run::<S, u16, 2>(simd, weight),
+            (Stored::Half(weight), _) => self.run::<S, u16, 1>(simd, weight),
+            (Stored::Full(weight), 16) => self.run::<S, T, 16>(simd, weight),
+            (Stored::Full(weight), 8) => self.run::<S, T, 8>(simd, weight),
+            (Stored::Full(weight), 4) => self.run::<S, T, 4>(simd, weight),
+            (Stored::Full(weight), 2) => self.run::<S, T, 2>(simd, weight),
+            (Stored::Full(weight), _) => self.run::<S, T, 1>(simd, weight),
         }
     }
 }
 
 impl<T: Real> Tiles<'_, '_, T> {
-    /// `R` rows at a time.
+    /// With `L` lanes in a register.
     #[inline(always)]
-    fn rows<S: Simd, const R: usize>(self, simd: S) {
-        let columns = self.columns;
-        let (empty, mut room) = (vec![T::zero(); TILE_WEIGHTS * columns], Vec::new());
-        let widened = align(&empty, &mut room);
-        let panel = (PANEL_BYTES / (columns * size_of::<T>())).next_multiple_of(R);
-        for (x, y) in self.x.chunks(panel * columns).zip(self.y.chunks_mut(panel)) {
-            let mut first = 0;
-            while let Some(weight) = self.weight.tile(first * columns, widened) {
-                let mut x = x.chunks_exact(R * columns);
-                let mut y = y.chunks_exact_mut(R);
-                for (x, y) in x.by_ref().zip(y.by_ref()) {
-                    tile_of::<T, S, R>(simd, x, columns, weight, y, first);
-                }
-                let (x, y) = (x.remainder(), y.into_remainder());
-                match y.len() {
-                    3 => tile_of::<T, S, 3>(simd, x, columns, weight, y, first),
-                    2 => tile_of::<T, S, 2>(simd, x, columns, weight, y, first),
-                    1 => tile_of::<T, S, 1>(simd, x, columns, weight, y, first),
-                    _ => {}
-                }
-                first += TILE_WEIGHTS;
-            }
+    fn run<S: Simd, W: Weight<T>, const L: usize>(self, simd: S, weight: &[W]) {
+        if self.y.len() < MANY {
+            self.few::<S, W, L>(simd, weight);
+        } else if size_of::<T::Vector<S>>() == 64 {
+            // 16 sums and 5 operands need the 32 registers of AVX-512.
+            self.many::<S, W, L, 4>(simd, weight);
+        } else {
+            self.many::<S, W, L, 2>(simd, weight);
         }
     }
 
-    /// Few rows, with `L` lanes in a register: a single stream of weights, which are widened on their
-    /// way from memory, so that the next ones are already being fetched.
+    /// Few rows: a single stream of weights, which are widened on their way from memory.
     #[inline(always)]
     fn few<S: Simd, W: Weight<T>, const L: usize>(self, simd: S, weight: &[W]) {
         let columns = self.columns;
-        for (out, weight) in weight.chunks_exact(columns).enumerate() {
+        let burst = (BURST_BYTES / size_of::<W>()).div_ceil(columns);
+        for (out, row) in weight.chunks_exact(columns).enumerate() {
+            if self.y.len() > 3 && out % burst == 0 {
+                let end = weight.len().min((out + burst) * columns);
+                touch(&weight[out * columns..end]);
+            }
+            let weight = row;
             let (mut x, mut y) = (self.x, &mut *self.y);
             while !y.is_empty() {
                 let rows = match y.len() {
@@ -150,127 +130,62 @@ impl<T: Real> Tiles<'_, '_, T> {
             }
         }
     }
-}
 
-/// The products of `R` rows of x with at most `TILE_WEIGHTS` rows of W.
-#[inline(always)]
-fn tile_of<T: Real, S: Simd, const R: usize>(
-    simd: S,
-    x: &[T],
-    columns: usize,
-    weight: &[T],
-    y: &mut [&mut [T]],
-    first: usize,
-) {
-    if weight.len() == TILE_WEIGHTS * columns {
-        let products = dots::<T, S, R, TILE_WEIGHTS>(simd, columns, x, weight);
-        for (y, products) in y.iter_mut().zip(products) {
-            y[first..first + TILE_WEIGHTS].copy_from_slice(&products);
-        }
-    } else {
-        for (offset, w) in weight.chunks_exact(columns).enumerate() {
-            let products = dots::<T, S, R, 1>(simd, columns, x, w);
-            for (y, products) in y.iter_mut().zip(products) {
-                y[first + offset] = products[0];
+    /// Many rows, `R` at a time: a tile of weights is widened while the one before it is multiplied.
+    #[inline(always)]
+    fn many<S: Simd, W: Weight<T>, const L: usize, const R: usize>(self, simd: S, weight: &[W]) {
+        let columns = self.columns;
+        let tile = TILE_WEIGHTS * columns;
+        let (empty, mut rooms) = (vec![T::zero(); tile], (Vec::new(), Vec::new()));
+        let mut current = align(&empty, &mut rooms.0);
+        let mut next = align(&empty, &mut rooms.1);
+        let panel = (PANEL_BYTES / (columns * size_of::<T>())).next_multiple_of(R);
+        for (x, y) in self.x.chunks(panel * columns).zip(self.y.chunks_mut(panel)) {
+            let mut ahead = weight;
+            let mut first = 0;
+            let mut size = ahead.len().min(tile);
+            widen(&ahead[..size], current);
+            ahead = &ahead[size..];
+            let burst = (BURST_BYTES / size_of::<W>()).div_ceil(tile);
+            let mut tiles = 0;
+            while size > 0 {
+                if tiles % burst == 0 {
+                    touch(&ahead[..ahead.len().min(burst * tile)]);
+                }
+                tiles += 1;
+                let weight = &current[..size];
+                size = ahead.len().min(tile);
+                let (stored, rest) = ahead.split_at(size);
+                let mut done = 0;
+                let mut groups = x.chunks_exact(R * columns);
+                let mut outs = y.chunks_exact_mut(R);
+                for (x, y) in groups.by_ref().zip(outs.by_ref()) {
+                    let (stored, room) = (&stored[done..], &mut next[done..]);
+                    done +=
+                        tile_of::<T, S, W, L, R>(simd, x, columns, weight, y, first, stored, room);
+                }
+                widen(&stored[done..], &mut next[done..]);
+                let (x, y) = (groups.remainder(), outs.into_remainder());
+                let (none, room): (&[W], _) = (&[], &mut [][..]);
+                match y.len() {
+                    3 => tile_of::<T, S, W, L, 3>(simd, x, columns, weight, y, first, none, room),
+                    2 => tile_of::<T, S, W, L, 2>(simd, x, columns, weight, y, first, none, room),
+                    1 => tile_of::<T, S, W, L, 1>(simd, x, columns, weight, y, first, none, room),
+                    _ => 0,
+                };
+                first += TILE_WEIGHTS;
+                ahead = rest;
+                std::mem::swap(&mut current, &mut next);
             }
         }
     }
 }
 
-/// All dot products of `R` with `C` neighbouring vectors. Each one is summed in the same order whatever
-/// `R` and `C` are.
-#[inline(always)]
-fn dots<T: Real, S: Simd, const R: usize, const C: usize>(
-    simd: S,
-    columns: usize,
-    x: &[T],
-    w: &[T],
-) -> [[T; C]; R] {
-    let (x_rests, w_rests) = (rests::<T, S, R>(columns, x), rests::<T, S, C>(columns, w));
-    let (x, w) = (whole::<T, S, R>(columns, x), whole::<T, S, C>(columns, w));
-    let len = x[0].len();
-    let mut sums = [[T::splat(simd, T::zero()); C]; R];
-    for i in 0..len {
-        for (sums, x) in sums.iter_mut().zip(x) {
-            for (sum, w) in sums.iter_mut().zip(w) {
-                *sum = T::mul_add_vectors(simd, x[i], w[i], *sum);
-            }
-        }
-    }
-    let mut products = [[T::zero(); C]; R];
-    for ((products, sums), x) in products.iter_mut().zip(sums).zip(x_rests) {
-        for ((product, sum), w) in products.iter_mut().zip(sums).zip(w_rests) {
-            *product = T::sum(simd, sum);
-            for (x, w) in x.iter().zip(w) {
-                *product = x.mul_add(*w, *product);
-            }
-        }
-    }
-    products
-}
-
-/// The products of `R` rows of x with one row of W, summed as [`dots`] does; returns `R`.
-#[inline(always)]
-fn stream<T: Real, S: Simd, W: Weight<T>, const L: usize, const R: usize>(
-    simd: S,
-    columns: usize,
-    x: &[T],
-    weight: &[W],
-    y: &mut [&mut [T]],
-    out: usize,
-) -> usize {
-    let (weight, weight_rest) = weight.as_chunks::<L>();
-    let (x, x_rests) = (whole::<T, S, R>(columns, x), rests::<T, S, R>(columns, x));
-    let mut sums = [T::splat(simd, T::zero()); R];
-    for (i, weight) in weight.iter().enumerate() {
-        let mut wide = [T::zero(); L];
-        for (wide, weight) in wide.iter_mut().zip(weight) {
-            *wide = weight.value();
-        }
-        for weight in T::vectors::<S>(&wide).0 {
-            for (sum, x) in sums.iter_mut().zip(x) {
-                *sum = T::mul_add_vectors(simd, x[i], *weight, *sum);
-            }
-        }
-    }
-    for ((y, sum), x) in y.iter_mut().zip(sums).zip(x_rests) {
-        let mut product = T::sum(simd, sum);
-        for (x, weight) in x.iter().zip(weight_rest) {
-            product = x.mul_add(weight.value(), product);
-        }
-        y[out] = product;
-    }
-    R
-}
-
-/// `N` neighbouring vectors as registers.
-#[inline(always)]
-fn whole<T: Real, S: Simd, const N: usize>(columns: usize, values: &[T]) -> [&[T::Vector<S>]; N] {
-    let len = T::vectors::<S>(&values[..columns]).0.len();
-    let mut parts = [[].as_slice(); N];
-    for (index, part) in parts.iter_mut().enumerate() {
-        *part = &T::vectors::<S>(&values[index * columns..][..columns]).0[..len];
-    }
-    parts
-}
-
-/// What does not fill a register at the end of each.
-#[inline(always)]
-fn rests<T: Real, S: Simd, const N: usize>(columns: usize, values: &[T]) -> [&[T]; N] {
-    let mut parts = [[].as_slice(); N];
-    for (index, part) in parts.iter_mut().enumerate() {
-        *part = T::vectors::<S>(&values[index * columns..][..columns]).1;
-    }
-    parts
-}
-
-/// Rows of W that are multiplied with some rows of x in registers.
-const TILE_WEIGHTS: usize = 4;
+const BURST_BYTES: usize = 64 << 10;
 /// Rows of x that stay in the second-level cache while the weights pass by.
-const CACHE_LINE: usize = 64;
 const PANEL_BYTES: usize = 512 << 10;
 /// From so many rows on, widening a tile of weights once is cheaper than widening them for each row.
-const MANY: usize = 16;
+const MANY: usize = 7;
 const BLOCKS_PER_THREAD: usize = 4;
 const BLOCK_WEIGHTS: usize = 128 << 10;
 

@@ -77,37 +77,9 @@ impl<T: Real> Matrix<T> {
     }
 }
 
-impl<'a, T: Real> Stored<'a, T> {
-    /// At most `widened.len()` values from `start` on, in `widened` if they are not stored in full;
-    /// none at the end.
-    #[inline(always)]
-    pub(super) fn tile<'b>(self, start: usize, widened: &'b mut [T]) -> Option<&'b [T]>
-    where
-        'a: 'b,
-    {
-        match self {
-            Self::Full(values) => {
-                let end = values.len().min(start + widened.len());
-                if start < end {
-                    Some(&values[start..end])
-                } else {
-                    None
-                }
-            }
-            Self::Half(values) => {
-                let end = values.len().min(start + widened.len());
-                if start >= end {
-                    return None;
-                }
-                widen(&values[start..end], &mut widened[..end - start]);
-                Some(&widened[..end - start])
-            }
-        }
-    }
-}
-
+/// The values of `stored`, at the start of `out`.
 #[inline(always)]
-fn widen<T: Real>(stored: &[u16], out: &mut [T]) {
+pub(super) fn widen<T: Real, W: Weight<T>>(stored: &[W], out: &mut [T]) {
     for (out, stored) in out.iter_mut().zip(stored) {
         *out = stored.value();
     }

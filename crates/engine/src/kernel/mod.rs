@@ -5,7 +5,9 @@ mod attention;
 mod elementwise;
 mod matmul;
 mod matrix;
+mod memory;
 mod real;
+mod tile;
 
 pub(crate) use attention::{Attention, attend};
 pub(crate) use elementwise::{add, gate, rms_norm, rotate};
