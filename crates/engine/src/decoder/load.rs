@@ -1,28 +1,35 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use equicrypt_checkpoint::{Checkpoint, Dtype};
 use equicrypt_spec::{Kind, ModelConfig, Role, TensorSpec};
+use pulp::bytemuck;
 use rayon::prelude::*;
 
 use super::linear::Dense;
 use super::{LinearId, Projection};
 use crate::Error;
-use crate::kernel::{Matrix, Real};
+use crate::kernel::{Matrix, Numbers, Real};
 
 /// A model's tensors by what they are for.
-pub(super) struct Weights<T>(HashMap<(Role, Option<usize>), (TensorSpec, Vec<T>)>);
+pub(super) struct Weights<T>(HashMap<(Role, Option<usize>), (TensorSpec, Numbers<T>)>);
 
 impl<T: Real> Weights<T> {
-    /// Reads every tensor, several at a time.
-    pub(super) fn read_parallel(
+    /// Reads every tensor of a checkpoint, several at a time; `read` gives the values of those that
+    /// cannot be stored as they are.
+    pub(super) fn read_checkpoint(
+        checkpoint: &Checkpoint,
         tensors: Vec<TensorSpec>,
-        read: impl Fn(&str) -> Result<Vec<T>, Error> + Sync,
+        read: impl Fn(&str) -> Result<Vec<T>, equicrypt_checkpoint::Error> + Sync,
     ) -> Result<Self, Error> {
         tensors
             .into_par_iter()
             .with_max_len(1)
             .map(|tensor| {
-                let values = read(&tensor.name)?;
+                let values = match halves(checkpoint, &tensor.name)? {
+                    Some(stored) => Numbers::Half(stored),
+                    None => Numbers::new(read(&tensor.name)?),
+                };
                 keep(tensor, values)
             })
             .collect::<Result<_, _>>()
@@ -37,7 +44,7 @@ impl<T: Real> Weights<T> {
         tensors
             .into_iter()
             .map(|tensor| {
-                let values = read(&tensor)?;
+                let values = Numbers::new(read(&tensor)?);
                 keep(tensor, values)
             })
             .collect::<Result<_, _>>()
@@ -57,7 +64,7 @@ impl<T: Real> Weights<T> {
         layer: Option<usize>,
     ) -> Result<Vec<T>, Error> {
         let (_, values) = self.take(config, role, layer)?;
-        Ok(values)
+        Ok(values.into_full())
     }
 
     /// The matrix of an embedding.
@@ -77,7 +84,7 @@ impl<T: Real> Weights<T> {
         let mut bias = Vec::new();
         for role in biases {
             if let Some((_, values)) = self.0.remove(&(*role, id.layer)) {
-                bias.extend(values);
+                bias.extend(values.into_full());
             }
         }
         if !bias.is_empty() && bias.len() != weight.rows() {
@@ -99,18 +106,19 @@ impl<T: Real> Weights<T> {
         roles: &[Role],
         layer: Option<usize>,
     ) -> Result<Matrix<T>, Error> {
-        let (mut rows, mut columns, mut stacked, mut name) = (0, 0, Vec::new(), String::new());
+        let (mut rows, mut columns, mut name) = (0, 0, String::new());
+        let mut stacked = None;
         for role in roles {
             let (tensor, values) = self.take(config, *role, layer)?;
             rows += tensor.shape.first().copied().unwrap_or(0);
             columns = tensor.shape.get(1).copied().unwrap_or(0);
             name = tensor.name;
-            if stacked.is_empty() {
-                stacked = values;
-            } else {
-                stacked.extend_from_slice(&values);
-            }
+            stacked = Some(match stacked {
+                None => values,
+                Some(above) => Numbers::join(above, values),
+            });
         }
+        let stacked = stacked.unwrap_or(Numbers::Full(Vec::new()));
         let found = stacked.len();
         Matrix::new(rows, columns, stacked).ok_or(Error::TensorLength {
             name,
@@ -124,7 +132,7 @@ impl<T: Real> Weights<T> {
         config: &ModelConfig,
         role: Role,
         layer: Option<usize>,
-    ) -> Result<(TensorSpec, Vec<T>), Error> {
+    ) -> Result<(TensorSpec, Numbers<T>), Error> {
         let model_type = config.architecture.model_type;
         self.0
             .remove(&(role, layer))
@@ -146,9 +154,26 @@ fn roles(projection: Projection) -> (&'static [Role], &'static [Role]) {
     }
 }
 
-type Entry<T> = ((Role, Option<usize>), (TensorSpec, Vec<T>));
+/// The bits of a tensor that is stored as bfloat16.
+fn halves(checkpoint: &Checkpoint, name: &str) -> Result<Option<Vec<u16>>, Error> {
+    let Some(info) = checkpoint
+        .tensor(name)
+        .filter(|info| info.dtype == Dtype::Bf16)
+    else {
+        return Ok(None);
+    };
+    let mut bits = vec![0; info.elements() as usize];
+    checkpoint.read(name, 0, bytemuck::cast_slice_mut(&mut bits))?;
+    for bits in &mut bits {
+        *bits = u16::from_le(*bits);
+    }
+    Ok(Some(bits))
+}
 
-fn keep<T>(tensor: TensorSpec, values: Vec<T>) -> Result<Entry<T>, Error> {
+/// What a tensor is for, and then the tensor.
+type Entry<T> = ((Role, Option<usize>), (TensorSpec, Numbers<T>));
+
+fn keep<T: Real>(tensor: TensorSpec, values: Numbers<T>) -> Result<Entry<T>, Error> {
     let expected = tensor.shape.iter().product();
     if values.len() != expected {
         return Err(Error::TensorLength {

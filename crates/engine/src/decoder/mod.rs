@@ -55,20 +55,14 @@ impl Decoder {
         let tensors = config.architecture.check(&config, header)?;
         let model = match precision {
             Precision::F32 => {
-                let read = |name: &str| Ok(checkpoint.read_f32(name)?);
-                AnyModel::F32(Model::new(
-                    &config,
-                    Weights::read_parallel(tensors, read)?,
-                    None,
-                )?)
+                let read = |name: &str| checkpoint.read_f32(name);
+                let weights = Weights::read_checkpoint(checkpoint, tensors, read)?;
+                AnyModel::F32(Model::new(&config, weights, None)?)
             }
             Precision::F64 => {
-                let read = |name: &str| Ok(checkpoint.read_f64(name)?);
-                AnyModel::F64(Model::new(
-                    &config,
-                    Weights::read_parallel(tensors, read)?,
-                    None,
-                )?)
+                let read = |name: &str| checkpoint.read_f64(name);
+                let weights = Weights::read_checkpoint(checkpoint, tensors, read)?;
+                AnyModel::F64(Model::new(&config, weights, None)?)
             }
         };
         Ok(Self { config, model })

@@ -192,6 +192,7 @@ const BLOCK_WEIGHTS: usize = 128 << 10;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::Numbers;
 
     fn values(len: usize, seed: u64) -> Vec<f64> {
         (0..len as u64)
@@ -210,7 +211,7 @@ mod tests {
             (5, 576, 130),
         ] {
             let (x, w) = (values(rows * columns, 1), values(out * columns, 2));
-            let weight = Matrix::new(out, columns, w.clone()).unwrap();
+            let weight = Matrix::new(out, columns, Numbers::new(w.clone())).unwrap();
             let mut y = vec![f64::NAN; rows * out];
             matmul(&x, &weight, &mut y).unwrap();
             for (r, x) in x.chunks(columns).enumerate() {
@@ -239,10 +240,10 @@ mod tests {
             .map(|v| f32::from_bits(v.to_bits() & 0xffff_0000))
             .collect();
         for values in [precise, halves] {
-            let weight = Matrix::new(out, columns, values.clone()).unwrap();
+            let weight = Matrix::new(out, columns, Numbers::new(values.clone())).unwrap();
             let mut together = vec![0.0; rows * out];
             matmul(&x, &weight, &mut together).unwrap();
-            let full = Matrix::in_full(out, columns, values);
+            let full = Matrix::new(out, columns, Numbers::Full(values)).unwrap();
             for (x, together) in x.chunks(columns).zip(together.chunks(out)) {
                 for weight in [&weight, &full] {
                     let mut alone = vec![0.0; out];
@@ -255,9 +256,9 @@ mod tests {
 
     #[test]
     fn wrong_sizes_are_refused() {
-        let weight = Matrix::new(2, 3, vec![0.0; 6]).unwrap();
+        let weight = Matrix::new(2, 3, Numbers::new(vec![0.0; 6])).unwrap();
         assert!(matmul(&[0.0; 4], &weight, &mut [0.0; 2]).is_err());
         assert!(matmul(&[0.0; 3], &weight, &mut [0.0; 3]).is_err());
-        assert!(Matrix::new(2, 3, vec![0.0; 5]).is_none());
+        assert!(Matrix::new(2, 3, Numbers::new(vec![0.0; 5])).is_none());
     }
 }

@@ -4,16 +4,18 @@ use super::Real;
 use super::real::Weight;
 
 /// A weight matrix `[rows, columns]`, row-major.
-///
-/// Values that bfloat16 can express without rounding are stored so, and widened while they are used:
-/// a token then costs half the memory traffic, and the answers are the same, bit for bit.
 pub(crate) struct Matrix<T> {
     rows: usize,
     columns: usize,
-    values: Values<T>,
+    values: Numbers<T>,
 }
 
-enum Values<T> {
+/// Weights as they are stored.
+///
+/// Values that bfloat16 can express without rounding are stored so, and widened while they are used:
+/// a token then costs half the memory traffic, and the answers are the same, bit for bit.
+pub(crate) enum Numbers<T> {
+    /// In the decoder's precision.
     Full(Vec<T>),
     /// The bits of a bfloat16: the upper half of an f32.
     Half(Vec<u16>),
@@ -28,26 +30,13 @@ pub(super) enum Stored<'a, T> {
 
 impl<T: Real> Matrix<T> {
     /// None if the sizes do not match.
-    pub(crate) fn new(rows: usize, columns: usize, values: Vec<T>) -> Option<Self> {
+    pub(crate) fn new(rows: usize, columns: usize, values: Numbers<T>) -> Option<Self> {
         let sound = columns > 0 && rows.checked_mul(columns) == Some(values.len());
-        let values = match T::narrow(&values) {
-            Some(half) => Values::Half(half),
-            None => Values::Full(values),
-        };
         sound.then_some(Self {
             rows,
             columns,
             values,
         })
-    }
-
-    #[cfg(test)]
-    pub(super) fn in_full(rows: usize, columns: usize, values: Vec<T>) -> Self {
-        Self {
-            rows,
-            columns,
-            values: Values::Full(values),
-        }
     }
 
     pub(crate) fn rows(&self) -> usize {
@@ -71,8 +60,51 @@ impl<T: Real> Matrix<T> {
     pub(super) fn block(&self, rows: Range<usize>) -> Stored<'_, T> {
         let range = rows.start * self.columns..rows.end * self.columns;
         match &self.values {
-            Values::Full(values) => Stored::Full(&values[range]),
-            Values::Half(values) => Stored::Half(&values[range]),
+            Numbers::Full(values) => Stored::Full(&values[range]),
+            Numbers::Half(values) => Stored::Half(&values[range]),
+        }
+    }
+}
+
+impl<T: Real> Numbers<T> {
+    /// In half the room if that loses nothing.
+    pub(crate) fn new(values: Vec<T>) -> Self {
+        match T::narrow(&values) {
+            Some(half) => Self::Half(half),
+            None => Self::Full(values),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        match self {
+            Self::Full(values) => values.len(),
+            Self::Half(values) => values.len(),
+        }
+    }
+
+    pub(crate) fn into_full(self) -> Vec<T> {
+        match self {
+            Self::Full(values) => values,
+            Self::Half(stored) => {
+                let mut values = vec![T::zero(); stored.len()];
+                widen(&stored, &mut values);
+                values
+            }
+        }
+    }
+
+    /// These and then the others; in full if one of the two is.
+    pub(crate) fn join(self, others: Self) -> Self {
+        match (self, others) {
+            (Self::Half(mut these), Self::Half(others)) => {
+                these.extend(others);
+                Self::Half(these)
+            }
+            (these, others) => {
+                let mut these = these.into_full();
+                these.extend(others.into_full());
+                Self::Full(these)
+            }
         }
     }
 }
@@ -101,16 +133,23 @@ mod tests {
         ];
         for inexact in [None, Some(1.0 + 2f32.powi(-9))] {
             let values: Vec<f32> = exact.into_iter().chain(inexact).collect();
-            let matrix = Matrix::new(1, values.len(), values.clone()).unwrap();
-            assert_eq!(matches!(matrix.values, Values::Half(_)), inexact.is_none());
+            let numbers = Numbers::new(values.clone());
+            assert_eq!(matches!(numbers, Numbers::Half(_)), inexact.is_none());
+            let matrix = Matrix::new(1, values.len(), numbers).unwrap();
             let mut row = Vec::new();
             matrix.append_row(0, &mut row);
             let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
             assert_eq!(bits(&row), bits(&values));
         }
-        let wide = Matrix::new(1, 2, vec![-1.5_f64, 2f64.powi(-200)]).unwrap();
-        assert!(matches!(wide.values, Values::Full(_)));
-        let narrow = Matrix::new(1, 2, vec![-1.5_f64, 2f64.powi(-100)]).unwrap();
-        assert!(matches!(narrow.values, Values::Half(_)));
+        let wide = Numbers::new(vec![-1.5_f64, 2f64.powi(-200)]);
+        assert!(matches!(wide, Numbers::Full(_)));
+        let narrow = Numbers::new(vec![-1.5_f64, 2f64.powi(-100)]);
+        assert!(matches!(narrow, Numbers::Half(_)));
+        let joined = narrow.join(wide);
+        assert_eq!(joined.len(), 4);
+        assert_eq!(
+            joined.into_full(),
+            [-1.5, 2f64.powi(-100), -1.5, 2f64.powi(-200)]
+        );
     }
 }

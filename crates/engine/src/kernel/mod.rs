@@ -12,5 +12,5 @@ mod tile;
 pub(crate) use attention::{Attention, attend};
 pub(crate) use elementwise::{add, gate, rms_norm, rotate};
 pub(crate) use matmul::matmul;
-pub(crate) use matrix::Matrix;
+pub(crate) use matrix::{Matrix, Numbers};
 pub(crate) use real::Real;
