@@ -10,6 +10,11 @@ use crate::Error;
 
 /// y = x W^T, with x `[n, columns]` and y `[n, rows]`.
 pub(crate) fn matmul<T: Real>(x: &[T], weight: &Matrix<T>, y: &mut [T]) -> Result<(), Error> {
+    matmul_on(Arch::new(), x, weight, y)
+}
+
+/// The same with the instructions of `arch`.
+fn matmul_on<T: Real>(arch: Arch, x: &[T], weight: &Matrix<T>, y: &mut [T]) -> Result<(), Error> {
     let (columns, out) = (weight.columns(), weight.rows());
     let rows = x.len() / columns;
     if x.len() != rows * columns || y.len() != rows * out {
@@ -33,7 +38,6 @@ pub(crate) fn matmul<T: Real>(x: &[T], weight: &Matrix<T>, y: &mut [T]) -> Resul
     }
     let mut aligned = Vec::new();
     let x = align(x, &mut aligned);
-    let arch = Arch::new();
     blocks
         .into_par_iter()
         .with_max_len(1)
@@ -249,6 +253,32 @@ mod tests {
                     let mut alone = vec![0.0; out];
                     matmul(x, weight, &mut alone).unwrap();
                     assert_eq!(alone, together);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_agrees() {
+        let mut archs = vec![Arch::Scalar, Arch::new()];
+        #[cfg(target_arch = "x86_64")]
+        archs.extend(pulp::x86::V3::try_new().map(Arch::V3));
+        let (columns, out) = (83, 21);
+        let full = values(out * columns, 6);
+        let halves = full
+            .iter()
+            .map(|v| f64::from((v * 64.0).round() as f32) / 64.0)
+            .collect();
+        for (rows, w) in (1..20).flat_map(|rows| [(rows, &full), (rows, &halves)]) {
+            let x = values(rows * columns, 5);
+            let weight = Matrix::new(out, columns, Numbers::new(w.clone())).unwrap();
+            let mut expected = vec![0.0; rows * out];
+            matmul(&x, &weight, &mut expected).unwrap();
+            for arch in &archs {
+                let mut y = vec![0.0; rows * out];
+                matmul_on(*arch, &x, &weight, &mut y).unwrap();
+                for (found, expected) in y.iter().zip(&expected) {
+                    assert!((found - expected).abs() < 1e-12, "{arch:?}, {rows} rows");
                 }
             }
         }
