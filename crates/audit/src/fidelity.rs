@@ -7,7 +7,8 @@ use serde::Serialize;
 
 use crate::Error;
 
-/// Two models on the same prompts, over all positions of all prompts.
+/// Two models on the same texts: each prompt followed by the plain model's greedy answer. A context that several texts begin
+/// with, such as a chat template's, is counted once.
 #[derive(Debug, Clone, Serialize)]
 pub struct Fidelity {
     /// Prompts compared.
@@ -62,20 +63,6 @@ pub fn compare(
     let every_id: Vec<u32> = (0..size as u32).collect();
     let cipher_of = vocabulary.encrypt(&every_id)?;
 
-    let mut sums = Sums::default();
-    for prompt in prompts.iter().filter(|prompt| prompt.len() >= 2) {
-        let ours = all_logits(plain, prompt)?;
-        let theirs = all_logits(encrypted, vocabulary.encrypt(prompt)?.as_slice())?;
-        for (position, (ours, theirs)) in ours.iter().zip(&theirs).enumerate() {
-            let theirs: Vec<f64> = cipher_of
-                .as_slice()
-                .iter()
-                .map(|cipher| theirs[*cipher as usize])
-                .collect();
-            sums.add(ours, &theirs, prompt.get(position + 1).copied());
-        }
-    }
-
     let cipher_prompts: Vec<Vec<u32>> = prompts
         .iter()
         .map(|prompt| {
@@ -86,6 +73,34 @@ pub fn compare(
         .collect::<Result<_, _>>()?;
     let ours = greedy(plain, prompts, greedy_tokens)?;
     let theirs = greedy(encrypted, &cipher_prompts, greedy_tokens)?;
+    let mut sums = Sums::default();
+    let mut seen: Vec<Vec<u32>> = Vec::new();
+    for (prompt, answer) in prompts
+        .iter()
+        .zip(&ours)
+        .filter(|(prompt, _)| prompt.len() >= 2)
+    {
+        let known = seen
+            .iter()
+            .map(|earlier| common_prefix(earlier, prompt))
+            .max()
+            .unwrap_or(0);
+        // The last id's successor is not compared, and might not fit the context.
+        let answer = answer.split_last().map_or(&[][..], |(_, before)| before);
+        let text = [prompt.as_slice(), answer].concat();
+        let plain = all_logits(plain, &text)?;
+        let theirs = all_logits(encrypted, vocabulary.encrypt(&text)?.as_slice())?;
+        for (position, (plain, theirs)) in plain.iter().zip(&theirs).enumerate().skip(known) {
+            let theirs: Vec<f64> = cipher_of
+                .as_slice()
+                .iter()
+                .map(|cipher| theirs[*cipher as usize])
+                .collect();
+            sums.add(plain, &theirs, prompt.get(position + 1).copied());
+        }
+        seen.push(text);
+    }
+
     let matches = ours.iter().zip(&theirs).map(|(ours, theirs)| {
         let theirs = vocabulary.decrypt(theirs)?;
         Ok(ours.iter().zip(&theirs).take_while(|(a, b)| a == b).count())
@@ -214,6 +229,10 @@ fn greedy(model: &Decoder, prompts: &[Vec<u32>], count: usize) -> Result<Vec<Vec
         }
     }
     Ok(answers)
+}
+
+fn common_prefix(a: &[u32], b: &[u32]) -> usize {
+    a.iter().zip(b).take_while(|(a, b)| a == b).count()
 }
 
 fn log_sum_exp(values: &[f64]) -> f64 {
