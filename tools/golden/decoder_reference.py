@@ -31,7 +31,8 @@ class Decoder:
         self.kind = config["model_type"]
         named = {GPT2_NAMES.get(key, key): value for key, value in config.items()}
         self.config = c = FAMILY_DEFAULTS.get(self.kind, {}) | named
-        self.weights = {name.removeprefix("transformer."): tensor.astype(np.float64) for name, tensor in weights.items()}
+        unprefixed = {name.removeprefix("transformer."): tensor for name, tensor in weights.items()}
+        self.weights = {name: tensor.astype(np.float64) for name, tensor in unprefixed.items()}
         self.gemma = self.kind.startswith("gemma")
         self.layer_norm = self.kind in ("gpt2", "gpt_neox")
         self.heads = c["num_attention_heads"]

@@ -17,6 +17,7 @@ import json
 import os
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -62,7 +63,7 @@ def measure(family: str, variant: str) -> dict:
     if variant == "no-prefix":
         shapes = first_published_names(shapes, config)
     weights = {name: tiny_weights.tensor(name, shape) for name, shape in shapes.items()}
-    exact, single = logits(config, weights)
+    exact, single = logits(config, weights, check_taken)
     reference = decoder_reference.logits(config, weights, PROMPT)
     difference = float(np.abs(exact - reference).max())
     if difference > AGREEMENT:
@@ -70,20 +71,20 @@ def measure(family: str, variant: str) -> dict:
     error = float(np.abs(single - exact).max())
     if error > LARGEST_F32_ERROR:
         sys.exit(f"{family} {variant}: f32 and f64 differ by {error:.1e}; is a router's choice a near tie?")
-    print(f"{family:12} {variant:24} f32 {error:.1e}  reference {difference:.1e}  largest logit {np.abs(exact).max():.1f}")
+    print(f"{family:12} {variant:24} f32 {error:.1e}, reference {difference:.1e}, largest {np.abs(exact).max():.1f}")
     return {"name": variant, "config": config, "tensors": shapes, "ids": PROMPT, "f32_error": float(f"{error:.1e}"),
             "positions": POSITIONS,
             "logits": [[float(f"{value:.13g}") for value in exact[position]] for position in POSITIONS]}
 
 
-def logits(config: dict, weights: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """[positions, vocab] in float64, and by the stock model in f32."""
+def logits(config: dict, weights: dict[str, np.ndarray], check: Callable) -> tuple[np.ndarray, np.ndarray]:
+    """[positions, vocab] in float64, and by the stock model in f32; `check(config, model)` sees the former."""
     with tempfile.TemporaryDirectory() as folder:
         write_checkpoint(Path(folder), config, weights)
         single = run(load(Path(folder), torch.float32))
         with float64.everywhere():
             model = load(Path(folder), torch.float64).double()
-            check_taken(config, model)
+            check(config, model)
             with float64.refusing_narrower():
                 exact = run(model)
     return exact, single.astype(np.float64)

@@ -23,10 +23,12 @@ def base(architecture: str, model_type: str, **fields: object) -> dict:
 LLAMA3 = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
           "original_max_position_embeddings": 64}
 YARN = {"type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}
+FAST_YARN = {"rope_type": "yarn", "factor": 4.0, "beta_fast": 4.0, "original_max_position_embeddings": 256,
+             "attention_factor": 1.3}
 SHORT, LONG = [1.0, 1.25, 1.75], [1.0, 2.5, 6.0]
 YARN_FIELDS = {"rope_theta": 100.0, "max_position_embeddings": 256}
 DEEPSEEK_YARN = {"type": "yarn", "factor": 8.0, "beta_fast": 4, "beta_slow": 1,
-                 "original_max_position_embeddings": 32}
+                 "original_max_position_embeddings": 128}
 
 LLAMA = base("LlamaForCausalLM", "llama", head_dim=4, rope_scaling=None, attention_bias=False, mlp_bias=False,
              pretraining_tp=1)
@@ -128,9 +130,8 @@ FAMILIES = {
         "tied": {"tie_word_embeddings": True, "rope_theta": 1000000.0},
         "attention-bias": {"attention_bias": True, "num_key_value_heads": 1},
         "late-layers-windowed": {"use_sliding_window": True, "sliding_window": 4, "max_window_layers": 1},
-        "yarn-attention-factor": {"rope_scaling": {"rope_type": "yarn", "factor": 4.0, "beta_fast": 4.0,
-                                                   "original_max_position_embeddings": 64, "attention_factor": 1.3},
-                                  "head_dim": 8, **YARN_FIELDS},
+        "yarn-attention-factor": {"rope_scaling": FAST_YARN, "head_dim": 8, "rope_theta": 100.0,
+                                  "max_position_embeddings": 1024},
     }),
     "gemma": (GEMMA, {
         "mqa": {"num_key_value_heads": 1},
@@ -209,14 +210,14 @@ FAMILIES = {
         "grouped-lora": {"q_lora_rank": 10, "topk_method": "group_limited_greedy", "n_group": 3, "topk_group": 2,
                          "num_experts_per_tok": 3, "routed_scaling_factor": 4.0, "first_k_dense_replace": 0},
         "yarn": {"rope_scaling": DEEPSEEK_YARN | {"mscale": 0.707, "mscale_all_dim": 0.707},
-                 "max_position_embeddings": 256},
+                 "max_position_embeddings": 1024},
         "yarn-two-mscales": {"rope_scaling": DEEPSEEK_YARN | {"mscale": 1.0, "mscale_all_dim": 0.5},
-                             "max_position_embeddings": 256, "q_lora_rank": 10, "attention_bias": True},
+                             "max_position_embeddings": 1024, "q_lora_rank": 10, "attention_bias": True},
     }),
     "deepseek_v3": (DEEPSEEK_V3, {
         "grouped": {},
         "yarn": {"rope_scaling": DEEPSEEK_YARN | {"mscale": 1.0, "mscale_all_dim": 1.0},
-                 "max_position_embeddings": 256},
+                 "max_position_embeddings": 1024},
         "halves-not-normed": {"rope_interleave": False, "norm_topk_prob": False, "num_experts_per_tok": 4},
         "one-group-no-lora": {"q_lora_rank": None, "n_group": 1, "topk_group": 1, "routed_scaling_factor": 2.446,
                               "num_hidden_layers": 3, "n_shared_experts": 2},
