@@ -121,6 +121,9 @@ pub(crate) struct Encrypt {
     /// The dtype to store; the original's if not given
     #[arg(long, value_enum)]
     pub(crate) dtype: Option<DtypeName>,
+    /// Hidden coordinates to add (rotate only): the residual stream becomes wider and the same function is computed
+    #[arg(long, value_name = "H", default_value_t = 0)]
+    pub(crate) expand: usize,
     /// The counter in the key schedule: another epoch is another vocabulary under the same key
     #[arg(long, default_value_t = 0)]
     pub(crate) epoch: u32,

@@ -35,6 +35,7 @@ fn encrypted(dir: &Path, out: &Path, profile: Profile, dtype: Dtype) -> Vocabula
         profile,
         dtype: Some(dtype),
         epoch: 0,
+        expand: 0,
     };
     let source = Checkpoint::open(dir).unwrap();
     let summary = encrypt(&source, out, &key(11), &options, &|_| ()).unwrap();
@@ -176,9 +177,6 @@ fn the_encrypted_config_states_no_special_id() {
     }
     let config = ModelConfig::from_json(config).unwrap();
     assert!(!config.tied_head);
-    let head = config
-        .architecture
-        .tensor_name(Role::Head, None, &config)
-        .unwrap();
-    assert!(checkpoint.tensor(&head).is_some());
+    let head = config.architecture.row(Role::Head, &config, None).unwrap();
+    assert!(checkpoint.tensor(head.name).is_some());
 }

@@ -24,6 +24,7 @@ pub(super) fn run(args: &Encrypt) -> Result<()> {
             DtypeName::F32 => Dtype::F32,
         }),
         epoch: args.epoch,
+        expand: args.expand,
     };
     let start = Instant::now();
     let summary = encrypt(&args.model, &args.output, &key, &options)?;

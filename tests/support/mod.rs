@@ -10,9 +10,11 @@
 use std::path::{Path, PathBuf};
 
 use equicrypt_checkpoint::{Checkpoint, CheckpointWriter, Dtype, TensorHeader, write_json};
-use equicrypt_cipher::{MasterKey, Options, Schedule, Vocabulary, encrypt};
+use equicrypt_cipher::{
+    MasterKey, Options, Permit, Plan, Schedule, Secrets, Vocabulary, danger, encrypt,
+};
 use equicrypt_engine::{Chunk, Decoder, Precision, Want};
-use equicrypt_spec::{Kind, Manifest, ModelConfig, Profile};
+use equicrypt_spec::{Axis, Group, Kind, Manifest, ModelConfig, Profile};
 use serde_json::{Value, json};
 
 pub const GQA: Shape = Shape {
@@ -105,10 +107,12 @@ pub fn random_model(dir: &Path, config: &Value, dtype: Dtype, seed: u64) -> Path
     for spec in &specs {
         let count: usize = spec.shape.iter().product();
         let gain = matches!(spec.row.kind, Kind::Gain { .. });
-        let scale = if gain {
-            0.8
-        } else {
-            1.5 / (spec.shape[spec.shape.len() - 1] as f64).sqrt()
+        let scale = match spec.row.kind {
+            Kind::Gain { .. } => 0.8,
+            Kind::Bias { .. } | Kind::NormBias { .. } => 0.3,
+            Kind::Embed { .. } | Kind::Linear { .. } => {
+                1.5 / (spec.shape[spec.shape.len() - 1] as f64).sqrt()
+            }
         };
         let values: Vec<f64> = (0..count)
             .map(|_| f64::from(u8::from(gain)) + scale * random.symmetric())
@@ -150,7 +154,38 @@ pub fn options(profile: Profile) -> Options {
         profile,
         dtype: None,
         epoch: 0,
+        expand: 0,
     }
+}
+
+/// The configurations of the tiny models of every architecture, with names.
+pub fn golden_configs() -> Vec<(String, Value)> {
+    let config = |arch: &equicrypt_spec::Architecture, case: &Value| {
+        let mut config = case["config"].clone();
+        // The one field that this toolkit refuses and transformers ignores.
+        if arch.model_type == "deepseek_v2" {
+            config["norm_topk_prob"] = false.into();
+        }
+        let name = case["name"].as_str().unwrap();
+        (format!("{} {name}", arch.model_type), config)
+    };
+    equicrypt_spec::ARCHITECTURES
+        .iter()
+        .flat_map(|arch| {
+            let path = format!(
+                "{}/tests/golden/decoders/{}.json",
+                env!("CARGO_MANIFEST_DIR"),
+                arch.model_type
+            );
+            let text = std::fs::read_to_string(path).unwrap();
+            let file: Value = serde_json::from_str(&text).unwrap();
+            let cases = file["cases"].as_array().unwrap().clone();
+            cases
+                .iter()
+                .map(|case| config(arch, case))
+                .collect::<Vec<_>>()
+        })
+        .collect()
 }
 
 /// Encrypts a folder and returns the vocabulary.
@@ -182,7 +217,9 @@ pub fn logits(dir: &Path, ids: &[u32]) -> Vec<Vec<f64>> {
 /// max |l_enc(pi(i)) - l(i)| over a random prompt's positions and all ids, relative to max |l|.
 pub fn difference(plain: &Path, encrypted: &Path, vocabulary: &Vocabulary, seed: u64) -> f64 {
     let size = vocabulary.size();
-    let ids = Random(seed).ids(17, size);
+    let config = Checkpoint::open(plain).unwrap().config().clone();
+    let context = ModelConfig::from_json(&config).unwrap().exact_context();
+    let ids = Random(seed).ids(context.min(17), size);
     let ours = logits(plain, &ids);
     let theirs = logits(encrypted, vocabulary.encrypt(&ids).unwrap().as_slice());
     let every: Vec<u32> = (0..size as u32).collect();
@@ -200,4 +237,31 @@ pub fn difference(plain: &Path, encrypted: &Path, vocabulary: &Vocabulary, seed:
         "the model says nothing: largest logit {largest}"
     );
     difference / largest
+}
+
+/// The [`difference`] if one axis' secret is drawn from a group of the test's choosing, all others legally.
+pub fn difference_with(
+    plain: &Path,
+    axis: Axis,
+    group: Group,
+    profile: Profile,
+    key: &MasterKey,
+) -> f64 {
+    let dir = tempfile::tempdir().unwrap();
+    let source = Checkpoint::open(plain).unwrap();
+    let plan = Plan::new(&source, &options(profile), key.id()).unwrap();
+    let axes = plan.target.architecture.axes(&plan.target);
+    let others = axes
+        .into_iter()
+        .filter(|other| ![axis, Axis::Vocab].contains(other));
+    let mut permits: Vec<Permit> = others
+        .map(|axis| Permit::legal(&plan.target, axis, profile, true))
+        .collect();
+    permits.push(danger::permit_anything(axis, group));
+    let schedule = schedule(key, &plan.manifest);
+    let vocabulary = Vocabulary::derive(&schedule, plan.target.vocab_size);
+    let secrets: Secrets = danger::derive_illegal(&schedule, &plan.target, &permits, &vocabulary);
+    let out = dir.path().join("encrypted");
+    danger::encrypt_with(&source, &out, &plan, &secrets, &|_| ()).unwrap();
+    difference(plain, &out, &vocabulary, 3)
 }

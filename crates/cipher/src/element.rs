@@ -85,28 +85,30 @@ impl Element {
     /// the result is what comes out of part `order_i`. This is how the secret of a product of axes is built from theirs.
     pub(crate) fn product(order: &[u32], members: &[&Self]) -> Self {
         let part = members.first().map_or(0, |member| member.size);
-        let depth = members
-            .iter()
-            .map(|member| member.steps.len())
-            .max()
-            .unwrap_or(0);
-        let mut steps = Vec::with_capacity(depth + 1);
-        for level in 0..depth {
-            let level: Vec<_> = members
-                .iter()
-                .map(|member| member.steps.get(level))
-                .collect();
-            steps.extend(Step::sum(&level, part));
-        }
+        let mut sum = Self::sum(members);
         let source = order
             .iter()
             .flat_map(|from| (0..part as u32).map(move |offset| from * part as u32 + offset))
             .collect();
-        steps.push(Step::Monomial {
+        sum.steps.push(Step::Monomial {
             source,
-            factor: vec![1.0; part * members.len()],
+            factor: vec![1.0; sum.size],
         });
-        Self::new(part * members.len(), steps).fused()
+        sum.fused()
+    }
+
+    /// The map on x_0 (+) x_1 (+) ... that acts with its own member on each part.
+    pub(crate) fn sum(members: &[&Self]) -> Self {
+        let depth = members.iter().map(|member| member.steps.len()).max();
+        let mut steps = Vec::new();
+        for level in 0..depth.unwrap_or(0) {
+            let level: Vec<_> = members
+                .iter()
+                .map(|member| (member.steps.get(level), member.size))
+                .collect();
+            steps.extend(Step::sum(&level));
+        }
+        Self::new(members.iter().map(|member| member.size).sum(), steps).fused()
     }
 
     /// The same map with neighbouring monomial steps made one.
@@ -156,13 +158,14 @@ impl Step {
         }
     }
 
-    /// The steps of the direct sum of one step for each part; a part without one stays as it is. Monomial parts come
-    /// first and blocks second, which is the order of no consequence, for they act on different coordinates.
-    fn sum(parts: &[Option<&Self>], part: usize) -> Vec<Self> {
+    /// The steps of the direct sum of one step for each part, given with the part's size; a part without one stays as it
+    /// is. Monomial parts come first and blocks second, which is the order of no consequence, for they act on different
+    /// coordinates.
+    fn sum(parts: &[(Option<&Self>, usize)]) -> Vec<Self> {
         let (mut source, mut factor, mut blocks) = (Vec::new(), Vec::new(), Vec::new());
         let mut moved = false;
-        for (index, step) in parts.iter().enumerate() {
-            let offset = (index * part) as u32;
+        for (step, size) in parts {
+            let offset = source.len() as u32;
             match step {
                 Some(Self::Monomial {
                     source: s,
@@ -173,8 +176,8 @@ impl Step {
                     factor.extend_from_slice(f);
                 }
                 other => {
-                    source.extend(offset..offset + part as u32);
-                    factor.resize(factor.len() + part, 1.0);
+                    source.extend(offset..offset + *size as u32);
+                    factor.resize(factor.len() + size, 1.0);
                     if let Some(Self::Blocks(own)) = other {
                         blocks.extend(own.iter().map(|block| block.shifted(offset)));
                     }

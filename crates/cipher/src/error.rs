@@ -81,6 +81,22 @@ pub enum Error {
         /// The tensor.
         tensor: String,
     },
+    /// A norm whose bias cannot be carried.
+    #[error(
+        "tensor {bias:?}: it is to be divided by the gain {gain:?}, which is zero somewhere; use --profile permute"
+    )]
+    ZeroGain {
+        /// The norm's gain.
+        gain: String,
+        /// The norm's bias.
+        bias: String,
+    },
+    /// The residual stream cannot be made wider.
+    #[error("--expand: {reason}")]
+    Expand {
+        /// Why not, and what to do.
+        reason: String,
+    },
     /// An id outside the vocabulary.
     #[error(
         "token {position} of {count}: its id is outside the vocabulary of {size}; check that the ids belong to this model"

@@ -7,10 +7,11 @@
 mod element;
 mod encrypt;
 mod error;
-mod fold;
+mod expand;
 mod key;
 mod key_file;
 mod linear_algebra;
+mod pass;
 mod plan;
 mod real;
 mod rewrite;

@@ -35,6 +35,40 @@ pub(crate) fn haar(rng: &mut SecretRng, n: usize) -> Vec<f64> {
     matrix
 }
 
+/// A random n x n orthogonal matrix that keeps the vector of ones, row by row: H diag(1, Q) H with Q Haar-distributed and H
+/// the reflection that exchanges the first unit vector with the ones divided by sqrt(n).
+pub(crate) fn mean_keeping(rng: &mut SecretRng, n: usize) -> Vec<f64> {
+    let rest = haar(rng, n - 1);
+    let mut matrix = vec![0.0; n * n];
+    matrix[0] = 1.0;
+    for (row, values) in matrix.chunks_exact_mut(n).skip(1).enumerate() {
+        values[1..].copy_from_slice(&rest[row * (n - 1)..][..n - 1]);
+    }
+    let one = 1.0 / (n as f64).sqrt();
+    let mut normal = vec![-one; n];
+    normal[0] += 1.0;
+    let square = dot(&normal, &normal);
+    if square < SMALLEST_NORM {
+        return matrix;
+    }
+    let reflect = |vector: &mut [f64]| {
+        let overlap = 2.0 * dot(vector, &normal) / square;
+        vector
+            .iter_mut()
+            .zip(&normal)
+            .for_each(|(x, n)| *x -= overlap * n);
+    };
+    matrix.chunks_exact_mut(n).for_each(reflect);
+    for column in 0..n {
+        let mut vector: Vec<f64> = matrix.iter().skip(column).step_by(n).copied().collect();
+        reflect(&mut vector);
+        for (row, value) in vector.into_iter().enumerate() {
+            matrix[row * n + column] = value;
+        }
+    }
+    matrix
+}
+
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
@@ -49,8 +83,9 @@ mod tests {
     #[test]
     fn haar_matrices_are_orthogonal() {
         let mut rng = SecretRng::new(&[1; 32]);
-        for n in [1, 2, 3, 16, 33] {
-            let q = haar(&mut rng, n);
+        let all = [1, 2, 3, 16, 33].map(|n| (n, haar(&mut rng, n)));
+        let kept = [1, 2, 3, 16].map(|n| (n, mean_keeping(&mut rng, n)));
+        for (n, q) in all.into_iter().chain(kept) {
             for i in 0..n {
                 for j in 0..n {
                     let product = dot(&q[i * n..][..n], &q[j * n..][..n]);

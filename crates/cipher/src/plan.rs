@@ -1,11 +1,14 @@
+use std::collections::HashMap;
+
 use equicrypt_checkpoint::{Checkpoint, Dtype};
 use equicrypt_spec::{
-    Architecture, Axis, FORMAT_VERSION, KeyId, Manifest, ModelConfig, Profile, Role, TensorSpec,
+    Axis, FORMAT_VERSION, KeyId, Kind, Manifest, ModelConfig, Profile, Role, Row, TensorKey,
+    TensorSpec, When,
 };
 
 use crate::Error;
 use crate::encrypt::Options;
-use crate::fold::{gain_folded_into, is_foldable_gain};
+use crate::expand;
 use crate::secrets::Permit;
 
 /// Everything that an encryption will write, known and checked before the first byte: made from headers and
@@ -20,78 +23,61 @@ pub struct Plan {
     /// The public manifest.
     pub manifest: Manifest,
     profile: Profile,
+    sources: Sources,
 }
 
 /// One tensor of the encrypted checkpoint.
 pub struct OutputTensor {
-    /// Its row, layer and shape.
+    /// Its row, layer, expert and shape.
     pub spec: TensorSpec,
-    /// The source tensor it is made from.
-    pub source: String,
     /// The dtype it is stored in.
     pub dtype: Dtype,
+    /// What the source tensor it is made from is for.
+    pub(crate) source: Role,
     /// How it is made.
     pub(crate) work: Work,
 }
 
 /// How an output tensor is made.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Work {
-    /// The secrets of its sides act on the source tensor, after the named gain was folded into its columns.
-    Transform { folded_gain: Option<String> },
-    /// A gain that was folded away: all ones.
-    Ones,
+    /// The secrets of its sides act on the source tensor times `scale`, after a gain was folded into its input side.
+    Transform { gain: Option<Gain>, scale: f64 },
+    /// The secret acts on the source tensor divided by the gain of the same norm.
+    DivideByGain(Gain),
+    /// A gain that was folded away: this value throughout.
+    Constant(f64),
 }
+
+/// A norm's gain: the tensor plus an offset.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Gain {
+    pub(crate) tensor: String,
+    pub(crate) offset: f64,
+}
+
+/// The source's tensors by what they are for.
+struct Sources(HashMap<TensorKey, (String, Dtype)>);
 
 impl Plan {
     /// Plans the encryption of `checkpoint` under the key with this id. Fails on whatever could go wrong later: an
-    /// unsupported architecture, a tensor that is missing, unknown or of the wrong shape, a dtype that cannot be used.
+    /// unsupported architecture, a tensor that is missing, unknown or of the wrong shape, a dtype that cannot be used, a
+    /// width that the architecture or a stock engine cannot have.
     pub fn new(checkpoint: &Checkpoint, options: &Options, key_id: KeyId) -> Result<Self, Error> {
         let source = ModelConfig::from_json(checkpoint.config())?;
         let arch = source.architecture;
-        arch.check(
-            &source,
-            checkpoint
-                .tensors()
-                .map(|t| (t.name.as_str(), t.shape.as_slice())),
-        )?;
-
-        let mut target = source.clone();
-        (target.bos, target.eos, target.pad) = (None, Vec::new(), None);
-        let folds = options.profile.folds_gains();
-        target.tied_head &= !folds;
-
+        let sources = Sources::new(checkpoint, &source)?;
+        let target = target(&source, options)?;
+        let planner = Planner {
+            source: &source,
+            target: &target,
+            profile: options.profile,
+            sources: &sources,
+        };
         let outputs = arch
             .tensors(&target)
             .into_iter()
-            .map(|spec| {
-                let source_role = if spec.row.role == Role::Head && source.tied_head {
-                    Role::Embed
-                } else {
-                    spec.row.role
-                };
-                let name = arch.tensor_name(source_role, spec.layer, &source);
-                let name = name.unwrap_or_else(|| spec.name.clone());
-                let dtype = match options.dtype {
-                    Some(dtype) => dtype,
-                    None => dtype_of(checkpoint, &name)?,
-                };
-                let work = if folds && is_foldable_gain(&spec) {
-                    Work::Ones
-                } else {
-                    let folded_gain =
-                        folds.then(|| gain_folded_into(arch, spec.row.role, spec.layer));
-                    Work::Transform {
-                        folded_gain: folded_gain.flatten(),
-                    }
-                };
-                Ok(OutputTensor {
-                    spec,
-                    source: name,
-                    dtype,
-                    work,
-                })
-            })
+            .map(|spec| planner.output(spec, options.dtype))
             .collect::<Result<Vec<_>, Error>>()?;
 
         let dtype = outputs.first().map_or(Dtype::F32, |output| output.dtype);
@@ -116,31 +102,34 @@ impl Plan {
             outputs,
             manifest,
             profile: options.profile,
+            sources,
         })
     }
 
     /// A permit for each axis: what the profile uses of its legal group. Scales are left out where f16 takes part,
     /// because f16's exponent has no room for them.
     #[must_use]
-    pub fn permits(&self, checkpoint: &Checkpoint) -> Vec<Permit> {
-        let arch: &Architecture = self.target.architecture;
-        let is_f16 = |output: &OutputTensor| {
-            output.dtype == Dtype::F16
-                || dtype_of(checkpoint, &output.source).ok() == Some(Dtype::F16)
-        };
-        let scales = !self.outputs.iter().any(is_f16);
-        arch.axes()
-            .into_iter()
+    pub fn permits(&self) -> Vec<Permit> {
+        let scales = !self.takes_part(Dtype::F16);
+        let axes = self.target.architecture.axes(&self.target);
+        axes.into_iter()
             .filter(|axis| *axis != Axis::Vocab)
-            .map(|axis| Permit::legal(arch, axis, self.profile, scales))
+            .map(|axis| Permit::legal(&self.target, axis, self.profile, scales))
             .collect()
     }
 
-    /// Whether f64 takes part, and the rewrite must be computed in it.
-    pub(crate) fn needs_f64(&self, checkpoint: &Checkpoint) -> bool {
-        self.outputs.iter().any(|output| {
-            output.dtype == Dtype::F64
-                || dtype_of(checkpoint, &output.source).ok() == Some(Dtype::F64)
+    /// Whether a tensor of the source or of the output has this dtype.
+    pub(crate) fn takes_part(&self, dtype: Dtype) -> bool {
+        self.outputs.iter().any(|output| output.dtype == dtype)
+            || self.sources.0.values().any(|(_, found)| *found == dtype)
+    }
+
+    /// The name of the source tensor that `output` is made from, if its expert is made from `expert`.
+    pub(crate) fn source_of(&self, output: &OutputTensor, expert: Option<usize>) -> &str {
+        self.sources.name(TensorKey {
+            role: output.source,
+            layer: output.spec.layer,
+            expert,
         })
     }
 
@@ -152,9 +141,121 @@ impl Plan {
     }
 }
 
-fn dtype_of(checkpoint: &Checkpoint, name: &str) -> Result<Dtype, Error> {
-    checkpoint
-        .tensor(name)
-        .map(|tensor| tensor.dtype)
-        .ok_or_else(|| Error::Dtype(format!("tensor {name:?} is not in the checkpoint")))
+impl OutputTensor {
+    /// How many numbers it has.
+    #[must_use]
+    pub fn values(&self) -> usize {
+        self.spec.shape.iter().product()
+    }
+}
+
+/// The encrypted model's configuration.
+fn target(source: &ModelConfig, options: &Options) -> Result<ModelConfig, Error> {
+    let mut target = source.clone();
+    (target.bos, target.eos, target.pad) = (None, Vec::new(), None);
+    let arch = source.architecture;
+    target.tied_head &= arch
+        .gain_folded_into(Role::Head, source, options.profile)
+        .is_none();
+    expand::widen(&mut target, options)?;
+    Ok(target)
+}
+
+impl Sources {
+    fn new(checkpoint: &Checkpoint, config: &ModelConfig) -> Result<Self, Error> {
+        let header = checkpoint
+            .tensors()
+            .map(|t| (t.name.as_str(), t.shape.as_slice()));
+        let tensors = config.architecture.check(config, header)?;
+        let entry = |spec: TensorSpec| {
+            let dtype = checkpoint.tensor(&spec.name).map(|tensor| tensor.dtype);
+            dtype.map(|dtype| (spec.key(), (spec.name, dtype)))
+        };
+        Ok(Self(tensors.into_iter().filter_map(entry).collect()))
+    }
+
+    fn name(&self, key: TensorKey) -> &str {
+        self.0.get(&key).map_or("", |(name, _)| name)
+    }
+}
+
+/// Decides how each output tensor is made.
+struct Planner<'a> {
+    source: &'a ModelConfig,
+    target: &'a ModelConfig,
+    profile: Profile,
+    sources: &'a Sources,
+}
+
+impl Planner<'_> {
+    fn output(&self, spec: TensorSpec, dtype: Option<Dtype>) -> Result<OutputTensor, Error> {
+        let row = spec.row;
+        let source = if row.role == Role::Head && self.source.tied_head {
+            Role::Embed
+        } else {
+            row.role
+        };
+        let key = TensorKey {
+            role: source,
+            ..spec.key()
+        };
+        let (_, found) =
+            (self.sources.0.get(&key)).ok_or_else(|| equicrypt_spec::Error::MissingTensor {
+                name: spec.name.clone(),
+                model_type: self.source.architecture.model_type,
+                shape: spec.shape.clone(),
+            })?;
+        Ok(OutputTensor {
+            dtype: dtype.unwrap_or(*found),
+            source,
+            work: self.work(row, spec.layer),
+            spec,
+        })
+    }
+
+    fn work(&self, row: &Row, layer: Option<usize>) -> Work {
+        let (arch, config) = (self.source.architecture, self.source);
+        let gain = |row: &Row| {
+            let key = TensorKey {
+                role: row.role,
+                layer: if row.is_per_layer() { layer } else { None },
+                expert: None,
+            };
+            Gain {
+                tensor: self.sources.name(key).to_owned(),
+                offset: config.gain_offset,
+            }
+        };
+        if arch.folds_gain(row, config, self.profile) {
+            return Work::Constant(1.0 - config.gain_offset);
+        }
+        if let Kind::NormBias { gain: role, .. } = row.kind
+            && let Some(norm) = arch.row(role, config, layer)
+            && arch.folds_gain(norm, config, self.profile)
+        {
+            return Work::DivideByGain(gain(norm));
+        }
+        let folded = arch.gain_folded_into(row.role, config, self.profile);
+        // A wider residual stream makes every norm on it larger by the square root of the ratio. Norms of queries and
+        // keys have the same epsilon, which was divided by the ratio, and so their inputs are divided as well.
+        let reads_wider = folded.is_some_and(|norm| {
+            (norm.kind.sides().iter())
+                .any(|side| side.factors().iter().any(|f| f.axis == Axis::Hidden))
+        });
+        let is_normalised = config.has(When::QK_NORM)
+            && matches!(
+                row.role,
+                Role::Query | Role::QueryBias | Role::Key | Role::KeyBias
+            );
+        let narrower = expand::ratio(self.source, self.target).sqrt();
+        let scale = [reads_wider, is_normalised]
+            .into_iter()
+            .filter(|scaled| *scaled)
+            .map(|_| narrower)
+            .product();
+        Work::Transform {
+            gain: folded.map(gain),
+            scale,
+        }
+    }
 }

@@ -3,7 +3,7 @@
 use equicrypt_spec::{Group, Mix, PermutationPart, RopeLayout, ScalePart, SignPart};
 
 use crate::element::{Block, Element, Step};
-use crate::linear_algebra::haar;
+use crate::linear_algebra::{haar, mean_keeping};
 use crate::rng::SecretRng;
 
 /// A random element of `group` on `size` coordinates whose planes, if it has any, are those of `layout`.
@@ -11,14 +11,28 @@ use crate::rng::SecretRng;
 /// `Mix::Orthogonal` draws a product of rounds, each a uniformly random permutation and then Haar-distributed blocks of
 /// [`BLOCK`] coordinates; there are as many rounds as it takes for every coordinate to reach every other, so a dense
 /// vector costs 2 * BLOCK * rounds FLOPs a coordinate in place of 2 * size. On at most BLOCK coordinates this is the Haar
-/// measure of O(size).
+/// measure of O(size). `Mix::MeanKeeping` does the same with blocks that keep the vector of ones.
 pub(crate) fn draw(rng: &mut SecretRng, group: Group, size: usize, layout: RopeLayout) -> Element {
     let mut steps = Vec::new();
     match group.mix {
         Mix::Orthogonal => {
             for _ in 0..rounds(size) {
                 steps.push(monomial(rng.permutation(size), vec![1.0; size]));
-                steps.push(Step::Blocks(mixing_blocks(rng, size)));
+                let blocks = blocks(size).map(|block| Block {
+                    matrix: haar(rng, block.len()),
+                    coordinates: block,
+                });
+                steps.push(Step::Blocks(blocks.collect()));
+            }
+        }
+        Mix::MeanKeeping => {
+            for _ in 0..rounds(size) {
+                steps.push(monomial(rng.permutation(size), vec![1.0; size]));
+                let blocks = blocks(size).map(|block| Block {
+                    matrix: mean_keeping(rng, block.len()),
+                    coordinates: block,
+                });
+                steps.push(Step::Blocks(blocks.collect()));
             }
         }
         Mix::PairRotations => {
@@ -65,17 +79,11 @@ fn rounds(size: usize) -> usize {
     if rounds == 1 { 1 } else { rounds + 1 }
 }
 
-fn mixing_blocks(rng: &mut SecretRng, size: usize) -> Vec<Block> {
+/// The coordinates of each block.
+fn blocks(size: usize) -> impl Iterator<Item = Vec<u32>> {
     (0..size)
         .step_by(BLOCK)
-        .map(|start| {
-            let width = BLOCK.min(size - start);
-            Block {
-                coordinates: (start as u32..(start + width) as u32).collect(),
-                matrix: haar(rng, width),
-            }
-        })
-        .collect()
+        .map(move |start| (start as u32..(start + BLOCK).min(size) as u32).collect())
 }
 
 /// A uniformly random turn of the plane (a, b): a Gaussian vector, normalised, is (cos, sin).
@@ -141,6 +149,7 @@ mod tests {
             Group::MONOMIAL,
             Group::ORTHOGONAL,
             Group::UNRESTRICTED,
+            Group::MEAN_KEEPING,
             Group::PAIR_ROTATION,
             Group::PAIR_ROTATION.monomial(),
         ]
@@ -159,7 +168,7 @@ mod tests {
     proptest! {
         /// (M x) . (M^-T y) = x . y: what makes a rewritten layer cancel what the layer before it did.
         #[test]
-        fn an_element_and_its_dual_cancel(seed: [u8; 32], half in 1usize..40, which in 0usize..7) {
+        fn an_element_and_its_dual_cancel(seed: [u8; 32], half in 1usize..40, which in 0usize..8) {
             let size = 2 * half;
             let element = draw(&mut SecretRng::new(&seed), groups()[which], size, RopeLayout::Halves);
             let x: Vec<f64> = (0..size).map(|i| (i as f64 * 0.7).sin()).collect();
@@ -170,7 +179,7 @@ mod tests {
 
         /// Isometries keep lengths; with scales they stay within a factor of two.
         #[test]
-        fn elements_are_well_conditioned(seed: [u8; 32], half in 1usize..40, which in 0usize..7) {
+        fn elements_are_well_conditioned(seed: [u8; 32], half in 1usize..40, which in 0usize..8) {
             let size = 2 * half;
             let group = groups()[which];
             let element = draw(&mut SecretRng::new(&seed), group, size, RopeLayout::Halves);
@@ -182,14 +191,27 @@ mod tests {
     }
 
     #[test]
+    fn means_are_kept_where_they_must_be() {
+        for size in [1, 2, 17, 33, 300] {
+            let rng = &mut SecretRng::new(&[4; 32]);
+            let element = draw(rng, Group::MEAN_KEEPING, size, RopeLayout::Halves);
+            for one in apply(&element, &vec![1.0; size]) {
+                assert!((one - 1.0).abs() < 1e-12, "size {size}: {one}");
+            }
+        }
+    }
+
+    #[test]
     fn every_coordinate_reaches_every_other() {
+        for group in [Group::ORTHOGONAL, Group::MEAN_KEEPING] {
+            reaches_everywhere(group);
+        }
+    }
+
+    fn reaches_everywhere(group: Group) {
         let size = 576;
-        let element = draw(
-            &mut SecretRng::new(&[3; 32]),
-            Group::ORTHOGONAL,
-            size,
-            RopeLayout::Halves,
-        );
+        let rng = &mut SecretRng::new(&[3; 32]);
+        let element = draw(rng, group, size, RopeLayout::Halves);
         for unit in [0, 17, 575] {
             let mut x = vec![0.0; size];
             x[unit] = 1.0;

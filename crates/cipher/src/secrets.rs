@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use equicrypt_spec::{
-    Architecture, Axis, AxisId, Factor, Group, ModelConfig, Profile, RopeLayout, Side, View,
+    Axis, AxisId, Factor, Family, Group, Kind, ModelConfig, Profile, Role, RopeLayout, Side, View,
 };
 
 use crate::element::Element;
@@ -27,8 +27,8 @@ impl Permit {
     /// The permit for what `profile` uses of the axis' legal group; `scales` is false where powers of two would leave the
     /// range of the dtype.
     #[must_use]
-    pub fn legal(arch: &Architecture, axis: Axis, profile: Profile, scales: bool) -> Self {
-        let group = profile.restrict(arch.legal_group(axis, profile.folds_gains()));
+    pub fn legal(config: &ModelConfig, axis: Axis, profile: Profile, scales: bool) -> Self {
+        let group = config.architecture.group(axis, config, profile);
         Self {
             axis,
             group: if scales { group } else { group.isometric() },
@@ -37,12 +37,13 @@ impl Permit {
 
     /// The permit for any group that lies inside the legal one.
     pub fn for_group(
-        arch: &Architecture,
+        config: &ModelConfig,
         axis: Axis,
         profile: Profile,
         requested: Group,
     ) -> Result<Self, Error> {
-        let legal = arch.legal_group(axis, profile.folds_gains());
+        let arch = config.architecture;
+        let legal = arch.legal_group(axis, config, arch.folds(axis, config, profile));
         if requested.is_within(legal) {
             Ok(Self {
                 axis,
@@ -59,7 +60,8 @@ impl Permit {
 }
 
 impl Secrets {
-    /// Derives every secret of a model. The vocabulary is not drawn here: it is the owner's own table.
+    /// Derives every secret of a model; an axis without a permit keeps its coordinates. The vocabulary is not drawn here:
+    /// it is the owner's own table.
     #[must_use]
     pub fn derive(
         schedule: &Schedule,
@@ -67,51 +69,66 @@ impl Secrets {
         permits: &[Permit],
         vocabulary: &Vocabulary,
     ) -> Self {
-        let layout = config
-            .architecture
-            .rope_layout()
-            .unwrap_or(RopeLayout::Halves);
         let mut members = BTreeMap::new();
-        let vocab = Element::permutation(vocabulary.rows().to_vec());
-        members.insert(Axis::Vocab.at(None), vec![Arc::new(vocab)]);
-        for permit in permits.iter().filter(|permit| permit.axis != Axis::Vocab) {
-            let size = permit.axis.size(config);
-            let layers = if permit.axis.is_per_layer() {
+        for axis in Axis::ALL {
+            let permit = permits.iter().find(|permit| permit.axis == axis);
+            let layers = if axis.is_per_layer() {
                 config.layers
             } else {
                 1
             };
             for layer in 0..layers {
-                let id = permit.axis.at(Some(layer));
-                let family = match permit.axis.varies_with() {
-                    None => vec![id.label()],
-                    Some(outer) => (0..outer.size(config))
-                        .map(|i| format!("{}/{i}", id.label()))
-                        .collect(),
+                let id = axis.at(Some(layer));
+                let family = match permit {
+                    Some(permit) if axis.size(config) > 0 => draw(schedule, config, permit, id),
+                    _ => vec![Arc::new(Element::identity(axis.size(config)))],
                 };
-                let draw = |label: String| {
-                    let mut stream = schedule.stream(&label);
-                    Arc::new(crate::sample::draw(&mut stream, permit.group, size, layout))
-                };
-                members.insert(id, family.into_iter().map(draw).collect());
+                members.insert(id, family);
             }
         }
+        let vocab = Element::permutation(vocabulary.rows().to_vec());
+        members.insert(Axis::Vocab.at(None), vec![Arc::new(vocab)]);
         Self {
             members,
             lenient: false,
         }
     }
 
-    /// The map on a side in `layer`, `None` where a factor is seen through a permutation that it does not have.
+    /// The map on a side in `layer`, of `expert` of the source, `None` where a factor is seen through a permutation that it
+    /// does not have.
     ///
-    /// For the factors (outer, ..., inner) this is the inner members in their places, moved by the outer permutations:
-    /// for a query x_{k,g,d}, x'_{s(k), t_k(g), :} = R_k x_{k,g,:}.
-    pub(crate) fn side(&self, side: Side, layer: Option<usize>) -> Option<Arc<Element>> {
-        match side.0 {
-            [] => Some(Arc::new(Element::identity(1))),
-            [single] => self.member(*single, layer, 0),
-            factors => self.nested(factors, layer, &mut Vec::new()).map(Arc::new),
+    /// For a product of axes (outer, ..., inner) this is the inner members in their places, moved by the outer
+    /// permutations: for a query x_{k,g,d}, x'_{s(k), t_k(g), :} = R_k x_{k,g,:}. For a sum it is their direct sum.
+    pub(crate) fn side(
+        &self,
+        side: Side,
+        layer: Option<usize>,
+        expert: Option<usize>,
+    ) -> Option<Arc<Element>> {
+        let place = Place {
+            layer,
+            expert,
+            outer: &[],
+        };
+        match side {
+            Side::Of(factor) => self.member(factor, place),
+            _ => self.nested(side, place).map(Arc::new),
         }
+    }
+
+    /// The expert of the source that becomes `expert` of the encrypted model.
+    pub(crate) fn source_expert(
+        &self,
+        config: &ModelConfig,
+        layer: Option<usize>,
+        expert: usize,
+    ) -> Option<usize> {
+        let router = config.architecture.row(Role::Router, config, layer)?;
+        let Kind::Linear { out, .. } = router.kind else {
+            return None;
+        };
+        let order = permutation_of(&*self.side(out, layer, None)?)?;
+        order.get(expert).map(|source| *source as usize)
     }
 
     /// Whether gains and gates that cannot follow a map are to be left behind.
@@ -119,44 +136,83 @@ impl Secrets {
         self.lenient
     }
 
-    /// The map of `factors` at the place `outer`: the axes and indices that enclose it.
-    fn nested(
-        &self,
-        factors: &[Factor],
-        layer: Option<usize>,
-        outer: &mut Vec<(Axis, usize)>,
-    ) -> Option<Element> {
-        let (first, rest) = factors.split_first()?;
-        let index = first
-            .axis
-            .varies_with()
-            .and_then(|axis| outer.iter().find(|(enclosing, _)| *enclosing == axis))
-            .map_or(0, |(_, index)| *index);
-        let own = self.member(*first, layer, index)?;
-        if rest.is_empty() {
-            return Some(own.duplicate());
+    fn nested(&self, side: Side, place: Place<'_>) -> Option<Element> {
+        match side {
+            Side::Of(factor) => Some(self.member(factor, place)?.duplicate()),
+            Side::Sum(sides) => {
+                let parts = sides.iter().map(|side| self.nested(*side, place));
+                let parts = parts.collect::<Option<Vec<_>>>()?;
+                Some(Element::sum(&parts.iter().collect::<Vec<_>>()))
+            }
+            Side::Product([]) => Some(Element::identity(1)),
+            Side::Product([last]) => self.nested(*last, place),
+            Side::Product([first, rest @ ..]) => {
+                let Side::Of(factor) = first else {
+                    return None;
+                };
+                let own = self.member(*factor, place)?;
+                let order = permutation_of(&own)?;
+                let inner = (0..own.size())
+                    .map(|index| {
+                        let outer = [place.outer, &[(factor.axis, index)]].concat();
+                        let place = Place {
+                            outer: &outer,
+                            ..place
+                        };
+                        self.nested(Side::Product(rest), place)
+                    })
+                    .collect::<Option<Vec<_>>>()?;
+                Some(Element::product(&order, &inner.iter().collect::<Vec<_>>()))
+            }
         }
-        let order = permutation_of(&own)?;
-        let inner = (0..own.size())
-            .map(|index| {
-                outer.push((first.axis, index));
-                let inner = self.nested(rest, layer, outer);
-                outer.pop();
-                inner
-            })
-            .collect::<Option<Vec<_>>>()?;
-        Some(Element::product(&order, &inner.iter().collect::<Vec<_>>()))
     }
 
-    fn member(&self, factor: Factor, layer: Option<usize>, index: usize) -> Option<Arc<Element>> {
-        let family = self.members.get(&factor.axis.at(layer))?;
-        let element = family.get(index).or(family.first())?;
+    fn member(&self, factor: Factor, place: Place<'_>) -> Option<Arc<Element>> {
+        let index = match factor.axis.family() {
+            Family::One => None,
+            Family::Each(axis) => (place.outer.iter())
+                .find(|(enclosing, _)| *enclosing == axis)
+                .map(|(_, index)| *index),
+            Family::EachExpert => place.expert,
+        };
+        let family = self.members.get(&factor.axis.at(place.layer))?;
+        let element = family.get(index.unwrap_or(0)).or(family.first())?;
         match factor.view {
             View::Direct => Some(element.clone()),
             View::Dual => Some(Arc::new(element.dual())),
             View::PermutationOnly => element.permutation_part().map(Arc::new),
         }
     }
+}
+
+/// Where a factor stands: in which layer, of which expert, and at which indices of the axes that enclose it.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    layer: Option<usize>,
+    expert: Option<usize>,
+    outer: &'a [(Axis, usize)],
+}
+
+/// The members of an axis' family: one for each index of what it depends on.
+fn draw(
+    schedule: &Schedule,
+    config: &ModelConfig,
+    permit: &Permit,
+    id: AxisId,
+) -> Vec<Arc<Element>> {
+    let layout = config.architecture.rope_layout(permit.axis, config);
+    let layout = layout.unwrap_or(RopeLayout::Halves);
+    let family = permit.axis.family();
+    let label = |index: usize| match family {
+        Family::One => id.label(),
+        Family::Each(_) | Family::EachExpert => format!("{}/{index}", id.label()),
+    };
+    let member = |index: usize| {
+        let mut stream = schedule.stream(&label(index));
+        let size = permit.axis.size(config);
+        Arc::new(crate::sample::draw(&mut stream, permit.group, size, layout))
+    };
+    (0..family.size(config)).map(member).collect()
 }
 
 fn permutation_of(element: &Element) -> Option<Vec<u32>> {

@@ -5,6 +5,8 @@ use crate::ModelConfig;
 pub enum Axis {
     /// Token ids.
     Vocab,
+    /// Learned positions.
+    Positions,
     /// The residual stream.
     Hidden,
     /// Neurons of one MLP.
@@ -13,10 +15,26 @@ pub enum Axis {
     KvHeads,
     /// Query heads that share one key/value head.
     Group,
-    /// Coordinates of queries and keys inside a head.
+    /// Coordinates of queries and keys inside a head that RoPE turns.
     QkDim,
+    /// Coordinates of queries and keys inside a head that RoPE leaves alone.
+    QkPlain,
+    /// Coordinates of a rotary key that all heads share, and of the queries that meet it.
+    QkShared,
     /// Coordinates of values and of the attention output inside a head.
     VDim,
+    /// The latent vector that queries come out of (multi-head latent attention).
+    QueryLatent,
+    /// The latent vector that keys and values come out of.
+    KvLatent,
+    /// Groups of experts, among which a router chooses first; one where it does not.
+    ExpertGroups,
+    /// Experts of one group.
+    Experts,
+    /// Neurons of one expert.
+    ExpertFfn,
+    /// Neurons of the expert that every token visits.
+    SharedFfn,
 }
 
 /// An axis of a given layer, or of the whole model: what a secret is derived for.
@@ -26,6 +44,17 @@ pub struct AxisId {
     pub axis: Axis,
     /// The layer, for an axis that exists once in each.
     pub layer: Option<usize>,
+}
+
+/// On what the secret of an axis may depend, inside its layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// On nothing: there is one.
+    One,
+    /// On the index of this axis, which encloses it in every [`Side`].
+    Each(Axis),
+    /// On the expert that the tensor belongs to.
+    EachExpert,
 }
 
 /// How a tensor's side sees the map M of an axis.
@@ -39,7 +68,7 @@ pub enum View {
     PermutationOnly,
 }
 
-/// One factor of a side.
+/// One axis of a side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Factor {
     /// The axis.
@@ -48,49 +77,78 @@ pub struct Factor {
     pub view: View,
 }
 
-/// One side of a tensor: a product of axes, outermost first, laid out in row-major order. The secret of an inner factor
-/// may depend on the index of the axis it [varies with](Axis::varies_with), which must stand before it.
+/// One side of a tensor: which axes its coordinates run along, in the order in which they lie in memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Side(pub &'static [Factor]);
+pub enum Side {
+    /// One axis.
+    Of(Factor),
+    /// x_{a,b,...}, the last index fastest. All but the last are single axes. The secret of an axis whose [`Family`]
+    /// says so depends on the index of one that stands before it.
+    Product(&'static [Side]),
+    /// (x_a, x_b, ...): one after the other.
+    Sum(&'static [Side]),
+}
 
 impl Axis {
     /// Every axis.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 16] = [
         Self::Vocab,
+        Self::Positions,
         Self::Hidden,
         Self::Ffn,
         Self::KvHeads,
         Self::Group,
         Self::QkDim,
+        Self::QkPlain,
+        Self::QkShared,
         Self::VDim,
+        Self::QueryLatent,
+        Self::KvLatent,
+        Self::ExpertGroups,
+        Self::Experts,
+        Self::ExpertFfn,
+        Self::SharedFfn,
     ];
 
-    /// The axis' size in coordinates.
+    /// The axis' size in coordinates; 0 where a model of this configuration does not have it.
     #[must_use]
     pub fn size(self, config: &ModelConfig) -> usize {
+        let latent = config.latent.as_ref();
+        let experts = config.experts.as_ref();
         match self {
             Self::Vocab => config.vocab_size,
+            Self::Positions => config.learned_positions,
             Self::Hidden => config.hidden_size,
             Self::Ffn => config.ffn_size,
             Self::KvHeads => config.kv_heads,
             Self::Group => config.heads / config.kv_heads,
-            Self::QkDim | Self::VDim => config.head_dim,
+            Self::QkDim | Self::QkShared => config.rotary_dim,
+            Self::QkPlain => config.head_dim - config.rotary_dim,
+            Self::VDim => config.value_dim,
+            Self::QueryLatent => latent.and_then(|latent| latent.query).unwrap_or(0),
+            Self::KvLatent => latent.map_or(0, |latent| latent.key_value),
+            Self::ExpertGroups => experts.map_or(0, |experts| experts.groups),
+            Self::Experts => experts.map_or(0, |experts| experts.count / experts.groups),
+            Self::ExpertFfn => experts.map_or(0, |experts| experts.ffn_size),
+            Self::SharedFfn => experts.map_or(0, |experts| experts.shared_ffn_size),
         }
     }
 
-    /// The axis on whose index this axis' secret may depend: each key/value head has its own.
+    /// On what the axis' secret may depend: each key/value head has its own, and each expert.
     #[must_use]
-    pub fn varies_with(self) -> Option<Self> {
+    pub fn family(self) -> Family {
         match self {
-            Self::Group | Self::QkDim | Self::VDim => Some(Self::KvHeads),
-            Self::Vocab | Self::Hidden | Self::Ffn | Self::KvHeads => None,
+            Self::Group | Self::QkDim | Self::QkPlain | Self::VDim => Family::Each(Self::KvHeads),
+            Self::Experts => Family::Each(Self::ExpertGroups),
+            Self::ExpertFfn => Family::EachExpert,
+            _ => Family::One,
         }
     }
 
     /// Whether each layer has one of its own.
     #[must_use]
     pub fn is_per_layer(self) -> bool {
-        !matches!(self, Self::Vocab | Self::Hidden)
+        !matches!(self, Self::Vocab | Self::Positions | Self::Hidden)
     }
 
     /// The name in labels, manifests and messages.
@@ -98,12 +156,21 @@ impl Axis {
     pub fn name(self) -> &'static str {
         match self {
             Self::Vocab => "vocab",
+            Self::Positions => "positions",
             Self::Hidden => "hidden",
             Self::Ffn => "ffn",
             Self::KvHeads => "kv-heads",
             Self::Group => "group",
             Self::QkDim => "qk",
+            Self::QkPlain => "qk-plain",
+            Self::QkShared => "qk-shared",
             Self::VDim => "v",
+            Self::QueryLatent => "query-latent",
+            Self::KvLatent => "kv-latent",
+            Self::ExpertGroups => "expert-groups",
+            Self::Experts => "experts",
+            Self::ExpertFfn => "expert-ffn",
+            Self::SharedFfn => "shared-ffn",
         }
     }
 
@@ -116,31 +183,26 @@ impl Axis {
         }
     }
 
-    /// The factor x' = M x.
+    /// The side x' = M x.
     #[must_use]
-    pub const fn direct(self) -> Factor {
-        Factor {
-            axis: self,
-            view: View::Direct,
-        }
+    pub const fn direct(self) -> Side {
+        self.seen(View::Direct)
     }
 
-    /// The factor x' = M^-T x.
+    /// The side x' = M^-T x.
     #[must_use]
-    pub const fn dual(self) -> Factor {
-        Factor {
-            axis: self,
-            view: View::Dual,
-        }
+    pub const fn dual(self) -> Side {
+        self.seen(View::Dual)
     }
 
-    /// The factor x' = P x, P the permutation inside M.
+    /// The side x' = P x, P the permutation inside M.
     #[must_use]
-    pub const fn permutation_only(self) -> Factor {
-        Factor {
-            axis: self,
-            view: View::PermutationOnly,
-        }
+    pub const fn permutation_only(self) -> Side {
+        self.seen(View::PermutationOnly)
+    }
+
+    const fn seen(self, view: View) -> Side {
+        Side::Of(Factor { axis: self, view })
     }
 }
 
@@ -155,13 +217,69 @@ impl AxisId {
     }
 }
 
-impl Side {
-    /// The product of the factors' sizes.
+impl Family {
+    /// How many members it has in a model of this configuration.
     #[must_use]
     pub fn size(self, config: &ModelConfig) -> usize {
-        self.0
-            .iter()
-            .map(|factor| factor.axis.size(config))
-            .product()
+        match self {
+            Self::One => 1,
+            Self::Each(axis) => axis.size(config),
+            Self::EachExpert => config.experts.as_ref().map_or(0, |experts| experts.count),
+        }
+    }
+}
+
+impl Side {
+    /// How many coordinates it has.
+    #[must_use]
+    pub fn size(self, config: &ModelConfig) -> usize {
+        match self {
+            Self::Of(factor) => factor.axis.size(config),
+            Self::Product(sides) => sides.iter().map(|side| side.size(config)).product(),
+            Self::Sum(sides) => sides.iter().map(|side| side.size(config)).sum(),
+        }
+    }
+
+    /// Its axes, in order; one that stands in several places is named in each.
+    #[must_use]
+    pub fn factors(self) -> Vec<Factor> {
+        match self {
+            Self::Of(factor) => vec![factor],
+            Self::Product(sides) | Self::Sum(sides) => {
+                sides.iter().flat_map(|side| side.factors()).collect()
+            }
+        }
+    }
+
+    /// The coordinates of each part of the first sum that is met going inwards: queries, keys and values of a tensor that
+    /// holds all three, whether they follow each other as wholes or head by head. One part where there is no sum.
+    #[must_use]
+    pub fn parts(self, config: &ModelConfig) -> Vec<Vec<usize>> {
+        match self {
+            Self::Of(_) | Self::Product([]) => vec![(0..self.size(config)).collect()],
+            Self::Sum(sides) => {
+                let mut start = 0;
+                let part = |side: &Self| {
+                    let end = start + side.size(config);
+                    let part = (start..end).collect();
+                    start = end;
+                    part
+                };
+                sides.iter().map(part).collect()
+            }
+            Self::Product([outer, inner @ ..]) => {
+                let inner = match inner {
+                    [last] => *last,
+                    several => Self::Product(several),
+                };
+                let size = inner.size(config);
+                let each = |part: Vec<usize>| {
+                    (0..outer.size(config))
+                        .flat_map(|index| part.iter().map(move |place| index * size + place))
+                        .collect()
+                };
+                inner.parts(config).into_iter().map(each).collect()
+            }
+        }
     }
 }

@@ -24,10 +24,13 @@ pub enum Error {
     },
     /// The checkpoint is quantised.
     #[error(
-        "config.json: the model is quantised (quantization_config is set); encrypt its bf16, f16 or f32 original and \
-         quantise the encrypted model afterwards"
+        "config.json: quantization_config says that the model is quantised ({method}); encrypt its bf16, f16 or f32 original, and quantise the \
+         encrypted model afterwards"
     )]
-    Quantised,
+    Quantised {
+        /// `quant_method`: fp8, gptq, awq, ...
+        method: String,
+    },
     /// A tensor that the table demands is not in the checkpoint.
     #[error(
         "tensor {name:?} is missing: a {model_type} model of this configuration must have it, with shape {shape:?}"

@@ -48,8 +48,8 @@ pub enum ScalePart {
     Coordinate,
 }
 
-/// Maps that mix coordinates, smallest first.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+/// Maps that mix coordinates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mix {
     /// None.
     Trivial,
@@ -57,6 +57,8 @@ pub enum Mix {
     QuarterTurns,
     /// In each pair, any turn.
     PairRotations,
+    /// The orthogonal maps that keep the vector of ones, and so the mean of every vector.
+    MeanKeeping,
     /// The orthogonal group.
     Orthogonal,
 }
@@ -67,7 +69,8 @@ pub enum Mix {
 pub enum Profile {
     /// The monomial part: permutations, signs, powers of two. Every weight keeps its value up to sign and exponent.
     Permute,
-    /// The whole group: gains are folded and the head is untied, and each weight is rounded once.
+    /// The whole group: gains are folded, which unties the head, where that makes the group larger; each weight is rounded
+    /// once.
     Rotate,
 }
 
@@ -99,6 +102,11 @@ impl Group {
         sign: SignPart::Trivial,
         ..Self::SIGNED_PERMUTATION
     };
+    /// The orthogonal maps that keep the vector of ones; permutations are among them, signs are not.
+    pub const MEAN_KEEPING: Self = Self {
+        mix: Mix::MeanKeeping,
+        ..Self::PERMUTATION
+    };
     /// A turn and a power of two for each pair of coordinates.
     pub const PAIR_ROTATION: Self = Self {
         permutation: PermutationPart::Trivial,
@@ -121,7 +129,7 @@ impl Group {
             permutation: self.permutation.min(other.permutation),
             sign: self.sign.min(other.sign),
             scale: self.scale.min(other.scale),
-            mix: self.mix.min(other.mix),
+            mix: self.mix.meet(other.mix),
         }
     }
 
@@ -130,7 +138,7 @@ impl Group {
     pub fn monomial(self) -> Self {
         let mix = match self.mix {
             Mix::PairRotations | Mix::QuarterTurns => Mix::QuarterTurns,
-            Mix::Orthogonal | Mix::Trivial => Mix::Trivial,
+            Mix::Orthogonal | Mix::MeanKeeping | Mix::Trivial => Mix::Trivial,
         };
         Self { mix, ..self }
     }
@@ -151,6 +159,20 @@ impl Group {
     }
 }
 
+impl Mix {
+    /// What lies in both, without what only the permutations and signs of the group add.
+    fn meet(self, other: Self) -> Self {
+        use Mix::{MeanKeeping, Orthogonal, PairRotations, QuarterTurns, Trivial};
+        match (self, other) {
+            (Orthogonal, mix) | (mix, Orthogonal) => mix,
+            (MeanKeeping, MeanKeeping) => MeanKeeping,
+            (PairRotations, PairRotations) => PairRotations,
+            (PairRotations | QuarterTurns, PairRotations | QuarterTurns) => QuarterTurns,
+            (Trivial | MeanKeeping, _) | (_, Trivial | MeanKeeping) => Trivial,
+        }
+    }
+}
+
 impl Profile {
     /// The part of a legal group that this profile draws secrets from.
     #[must_use]
@@ -161,7 +183,7 @@ impl Profile {
         }
     }
 
-    /// Whether the gains of norms are folded into the layers that read them (which also unties the head).
+    /// Whether the gains of norms are folded into the layers that read them, where that makes the legal group larger.
     #[must_use]
     pub fn folds_gains(self) -> bool {
         self == Self::Rotate
@@ -193,6 +215,7 @@ mod tests {
                 M::Trivial,
                 M::QuarterTurns,
                 M::PairRotations,
+                M::MeanKeeping,
                 M::Orthogonal,
             ]),
         )

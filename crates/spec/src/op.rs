@@ -14,6 +14,14 @@ pub enum Op {
         /// Where the norm stands.
         place: NormPlace,
     },
+    /// (x - mean(x)) / sqrt(var(x) + eps) * g + b: without gain and bias it commutes with the isometries that keep the
+    /// vector of ones, with them only with permutations.
+    LayerNorm {
+        /// The axis that is normalised.
+        axis: Axis,
+        /// Where the norm stands.
+        place: NormPlace,
+    },
     /// Rotary position embedding: turns each plane by an angle that depends on the position, so it commutes with turns
     /// and scalings of the same planes only.
     Rope {
@@ -27,22 +35,21 @@ pub enum Op {
     /// A weighted sum of vectors along positions: linear, so any isometry passes.
     Average(Axis),
     /// act(gate) * up, coordinate by coordinate: permutations of both, signs and scales of `up` alone.
-    Gate {
-        /// The neurons.
-        axis: Axis,
-        /// The non-linearity on the gate.
-        activation: Activation,
-    },
+    Gate(Axis),
+    /// act(x), coordinate by coordinate: permutations.
+    Pointwise(Axis),
     /// The same computation for each index of the axis: permutations.
     Parallel(Axis),
+    /// Something that depends on the index itself, as a learned position does: nothing.
+    Fixed(Axis),
 }
 
 /// Where a norm stands; its gain can only be folded into what reads its output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NormPlace {
-    /// Before a block, read by linear layers only: the gain can be folded into them.
+    /// Read by linear layers only, into which the gain can be folded.
     BeforeBlock,
-    /// After a block or before the residual sum: the gain cannot be folded.
+    /// Before the residual sum, or before something else that is not linear: the gain cannot be folded.
     AfterBlock,
 }
 
@@ -51,6 +58,8 @@ pub enum NormPlace {
 pub enum RopeLayout {
     /// (i, i + dim / 2).
     Halves,
+    /// (2 i, 2 i + 1).
+    Neighbours,
 }
 
 /// A non-linearity.
@@ -58,6 +67,12 @@ pub enum RopeLayout {
 pub enum Activation {
     /// x / (1 + exp(-x)).
     Silu,
+    /// x Phi(x), with the Gaussian distribution function Phi.
+    Gelu,
+    /// x / 2 (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))).
+    GeluTanh,
+    /// max(x, 0).
+    Relu,
 }
 
 impl Op {
@@ -67,11 +82,14 @@ impl Op {
         match self {
             Self::Softmax(axis)
             | Self::RmsNorm { axis, .. }
+            | Self::LayerNorm { axis, .. }
             | Self::Rope { axis, .. }
             | Self::DotProduct(axis)
             | Self::Average(axis)
-            | Self::Gate { axis, .. }
-            | Self::Parallel(axis) => axis,
+            | Self::Gate(axis)
+            | Self::Pointwise(axis)
+            | Self::Parallel(axis)
+            | Self::Fixed(axis) => axis,
         }
     }
 
@@ -79,29 +97,56 @@ impl Op {
     #[must_use]
     pub fn permits(self, folded: bool) -> Group {
         match self {
-            Self::Softmax(_) | Self::Parallel(_) => Group::PERMUTATION,
+            Self::Softmax(_) | Self::Parallel(_) | Self::Pointwise(_) => Group::PERMUTATION,
             Self::RmsNorm {
                 place: NormPlace::BeforeBlock,
                 ..
             } if folded => Group::ORTHOGONAL,
             Self::RmsNorm { .. } => Group::SIGNED_PERMUTATION,
+            Self::LayerNorm {
+                place: NormPlace::BeforeBlock,
+                ..
+            } if folded => Group::MEAN_KEEPING,
+            Self::LayerNorm { .. } => Group::PERMUTATION,
             Self::Rope { .. } => Group::PAIR_ROTATION,
             Self::DotProduct(_) => Group::UNRESTRICTED,
             Self::Average(_) => Group::ORTHOGONAL,
-            Self::Gate { .. } => Group::MONOMIAL,
+            Self::Gate(_) => Group::MONOMIAL,
+            Self::Fixed(_) => Group::TRIVIAL,
         }
     }
 }
 
 impl Activation {
-    /// The name in `config.json`'s `hidden_act`.
+    /// The activation behind a name in `config.json`.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        NAMES
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, activation)| *activation)
+    }
+
+    /// A name of the activation in `config.json`.
     #[must_use]
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Silu => "silu",
-        }
+        NAMES
+            .iter()
+            .find(|(_, activation)| *activation == self)
+            .map_or("", |(name, _)| *name)
     }
 }
+
+/// Hugging Face's names (transformers, `activations.py`).
+const NAMES: &[(&str, Activation)] = &[
+    ("silu", Activation::Silu),
+    ("swish", Activation::Silu),
+    ("gelu", Activation::Gelu),
+    ("gelu_pytorch_tanh", Activation::GeluTanh),
+    ("gelu_new", Activation::GeluTanh),
+    ("gelu_fast", Activation::GeluTanh),
+    ("relu", Activation::Relu),
+];
 
 impl RopeLayout {
     /// The two coordinates of plane `pair` in a head of `dim` coordinates.
@@ -109,6 +154,7 @@ impl RopeLayout {
     pub fn plane(self, pair: usize, dim: usize) -> (usize, usize) {
         match self {
             Self::Halves => (pair, pair + dim / 2),
+            Self::Neighbours => (2 * pair, 2 * pair + 1),
         }
     }
 }

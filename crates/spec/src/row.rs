@@ -1,7 +1,7 @@
-use crate::{ModelConfig, Side};
+use crate::{Side, When};
 
-/// One row of an architecture's table: a tensor, what it is for, and the axes of its sides. `{}` in the name stands for
-/// the layer.
+/// One row of an architecture's table: a tensor, what it is for, and the axes of its sides. The first `{}` in the name
+/// stands for the layer, the second for the expert.
 #[derive(Debug, Clone, Copy)]
 pub struct Row {
     /// The tensor's name in a Hugging Face checkpoint.
@@ -10,7 +10,7 @@ pub struct Row {
     pub role: Role,
     /// Its memory layout and sides.
     pub kind: Kind,
-    /// Which configurations have it.
+    /// Which configurations and layers have it.
     pub when: When,
 }
 
@@ -19,17 +19,19 @@ pub struct Row {
 pub enum Kind {
     /// h = E[id], shape `[rows, columns]`: row c of E' is M_columns E[id(c)].
     Embed {
-        /// Token ids.
+        /// Token ids, or positions.
         rows: Side,
         /// The vectors that come out.
         columns: Side,
     },
-    /// y = W x, shape `[out, input]`: W' = M_out W M_input^-1.
+    /// y = W x: W' = M_out W M_input^-1.
     Linear {
         /// The vectors that come out.
         out: Side,
         /// The vectors that go in.
         input: Side,
+        /// How W lies in memory.
+        layout: Layout,
     },
     /// y + b, shape `[out]`: b' = M_out b.
     Bias {
@@ -41,9 +43,25 @@ pub enum Kind {
     Gain {
         /// The normalised axis.
         axis: Side,
-        /// What reads the norm's output.
+        /// What reads the norm's output, and nothing else does; empty if that is not linear.
         folds_into: &'static [Role],
     },
+    /// g * x + b, shape `[axis]`: b' = P b; or b' = M (b / g), where the gain is folded.
+    NormBias {
+        /// The normalised axis.
+        axis: Side,
+        /// The gain of the same norm.
+        gain: Role,
+    },
+}
+
+/// How the matrix of a linear layer lies in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layout {
+    /// Shape `[out, input]`.
+    OutByInput,
+    /// Shape `[input, out]`: GPT-2's Conv1D.
+    InputByOut,
 }
 
 /// What a tensor is for: how the forward pass asks for it.
@@ -54,68 +72,77 @@ pub enum Kind {
 )]
 pub enum Role {
     Embed,
+    PositionEmbed,
     AttentionNorm,
+    AttentionNormBias,
     Query,
     QueryBias,
     Key,
     KeyBias,
     Value,
     ValueBias,
+    QueryKeyValue,
+    QueryKeyValueBias,
+    QueryNorm,
+    KeyNorm,
+    QueryDown,
+    QueryDownBias,
+    QueryLatentNorm,
+    QueryUp,
+    KeyValueDown,
+    KeyValueDownBias,
+    KeyValueLatentNorm,
+    KeyValueUp,
     Output,
     OutputBias,
+    AttentionOutNorm,
     MlpNorm,
+    MlpNormBias,
     Gate,
     GateBias,
     Up,
     UpBias,
+    GateUp,
     Down,
     DownBias,
+    MlpOutNorm,
+    Router,
+    RouterBias,
+    ExpertGate,
+    ExpertUp,
+    ExpertDown,
+    SharedGate,
+    SharedUp,
+    SharedDown,
+    SharedShare,
     FinalNorm,
+    FinalNormBias,
     Head,
-}
-
-/// Which configurations have a row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum When {
-    /// All.
-    Always,
-    /// Those whose head is a tensor of its own.
-    Untied,
-    /// Those with `attention_bias`.
-    AttentionBias,
-    /// Those with `mlp_bias`.
-    MlpBias,
 }
 
 impl Row {
     /// An embedding.
     pub(crate) const fn embed(name: &'static str, role: Role, rows: Side, columns: Side) -> Self {
-        Self {
-            name,
-            role,
-            kind: Kind::Embed { rows, columns },
-            when: When::Always,
-        }
+        Self::new(name, role, Kind::Embed { rows, columns })
     }
 
     /// A linear layer.
     pub(crate) const fn linear(name: &'static str, role: Role, out: Side, input: Side) -> Self {
-        Self {
-            name,
-            role,
-            kind: Kind::Linear { out, input },
-            when: When::Always,
-        }
+        let layout = Layout::OutByInput;
+        let kind = Kind::Linear { out, input, layout };
+        Self::new(name, role, kind)
+    }
+
+    /// A linear layer that is stored the other way round.
+    pub(crate) const fn conv1d(name: &'static str, role: Role, out: Side, input: Side) -> Self {
+        let layout = Layout::InputByOut;
+        let kind = Kind::Linear { out, input, layout };
+        Self::new(name, role, kind)
     }
 
     /// A linear layer's bias.
     pub(crate) const fn bias(name: &'static str, role: Role, out: Side) -> Self {
-        Self {
-            name,
-            role,
-            kind: Kind::Bias { out },
-            when: When::Always,
-        }
+        Self::new(name, role, Kind::Bias { out })
     }
 
     /// A norm's gain.
@@ -125,17 +152,27 @@ impl Row {
         axis: Side,
         folds_into: &'static [Role],
     ) -> Self {
+        Self::new(name, role, Kind::Gain { axis, folds_into })
+    }
+
+    /// The bias of the norm with the gain `gain`.
+    pub(crate) const fn norm_bias(name: &'static str, role: Role, axis: Side, gain: Role) -> Self {
+        Self::new(name, role, Kind::NormBias { axis, gain })
+    }
+
+    /// The same row, for some configurations or layers only.
+    pub(crate) const fn only(self, when: When) -> Self {
+        let when = self.when.and(when);
+        Self { when, ..self }
+    }
+
+    const fn new(name: &'static str, role: Role, kind: Kind) -> Self {
         Self {
             name,
             role,
-            kind: Kind::Gain { axis, folds_into },
-            when: When::Always,
+            kind,
+            when: When::ALWAYS,
         }
-    }
-
-    /// The same row, for some configurations only.
-    pub(crate) const fn only(self, when: When) -> Self {
-        Self { when, ..self }
     }
 
     /// Whether there is one in each layer.
@@ -144,13 +181,19 @@ impl Row {
         self.name.contains("{}")
     }
 
-    /// The tensor's name in `layer`.
+    /// Whether there is one for each expert of a layer.
     #[must_use]
-    pub fn tensor_name(&self, layer: Option<usize>) -> String {
-        match layer {
-            Some(layer) => self.name.replacen("{}", &layer.to_string(), 1),
-            None => self.name.to_owned(),
-        }
+    pub fn is_per_expert(&self) -> bool {
+        self.name.matches("{}").count() == 2
+    }
+
+    /// The tensor's name in `layer`, for `expert`.
+    #[must_use]
+    pub fn tensor_name(&self, layer: Option<usize>, expert: Option<usize>) -> String {
+        let indices = layer.into_iter().chain(expert);
+        indices.fold(self.name.to_owned(), |name, index| {
+            name.replacen("{}", &index.to_string(), 1)
+        })
     }
 }
 
@@ -160,22 +203,12 @@ impl Kind {
     pub fn sides(&self) -> Vec<Side> {
         match *self {
             Self::Embed { rows, columns } => vec![rows, columns],
-            Self::Linear { out, input } => vec![out, input],
+            Self::Linear { out, input, layout } => match layout {
+                Layout::OutByInput => vec![out, input],
+                Layout::InputByOut => vec![input, out],
+            },
             Self::Bias { out } => vec![out],
-            Self::Gain { axis, .. } => vec![axis],
-        }
-    }
-}
-
-impl When {
-    /// Whether a model of this configuration has the row.
-    #[must_use]
-    pub fn holds(self, config: &ModelConfig) -> bool {
-        match self {
-            Self::Always => true,
-            Self::Untied => !config.tied_head,
-            Self::AttentionBias => config.attention_bias,
-            Self::MlpBias => config.mlp_bias,
+            Self::Gain { axis, .. } | Self::NormBias { axis, .. } => vec![axis],
         }
     }
 }

@@ -63,6 +63,7 @@ pub(super) fn run(args: &Demo) -> Result<()> {
         profile: Profile::Permute,
         dtype: None,
         epoch: 0,
+        expand: 0,
     };
     let summary = encrypt(&model, &at("encrypted"), &key, &options)?;
     let written = format!(

@@ -5,7 +5,7 @@ use crate::kernel::Real;
 
 /// Keys and values of one sequence, of every layer.
 ///
-/// A token takes `2 * layers * kv_heads * head_dim` values of the decoder's precision, in pages of
+/// A token takes `layers * kv_heads * (key_dim + value_dim)` values of the decoder's precision, in pages of
 /// [`KvCache::PAGE`] tokens: 46,080 bytes a token for SmolLM2-135M in f32. Growing never moves what
 /// is stored. [Forks](KvCache::fork) share full pages until one of them writes to a page.
 #[derive(Clone)]
@@ -76,12 +76,14 @@ impl fmt::Debug for KvCache {
 pub(crate) struct CacheShape {
     pub(crate) layers: usize,
     pub(crate) kv_heads: usize,
-    pub(crate) head_dim: usize,
+    /// Coordinates of a key.
+    pub(crate) key_dim: usize,
+    /// Coordinates of a value.
+    pub(crate) value_dim: usize,
 }
 
-/// A page is `[layers, 2, kv_heads, head_dim * PAGE]`. Keys stand as `[head_dim, PAGE]`, so that the
-/// scores of a whole page are one vector; values stand as `[PAGE, head_dim]`, so that their weighted
-/// sum is.
+/// A page holds, for each layer, keys `[kv_heads, key_dim, PAGE]`, so that the scores of a whole page
+/// are one vector, and values `[kv_heads, PAGE, value_dim]`, so that their weighted sum is.
 #[derive(Clone)]
 pub(crate) struct Pages<T> {
     shape: CacheShape,
@@ -131,58 +133,55 @@ impl<T: Real> Pages<T> {
         self.len += tokens;
     }
 
-    /// Stores one token's keys and values of `layer`, each `[kv_heads, head_dim]`, at a position
-    /// that was reserved.
+    /// Stores one token's keys `[kv_heads, key_dim]` and values `[kv_heads, value_dim]` of `layer`, at
+    /// a position that was reserved.
     pub(crate) fn write(&mut self, layer: usize, position: usize, keys: &[T], values: &[T]) {
-        let (head, slot) = (self.shape.head_size(), position % PAGE);
-        let dim = self.shape.head_dim;
-        let range = self.shape.layer_range(layer);
-        let page = &mut Arc::make_mut(&mut self.pages[position / PAGE])[range];
-        let (all_keys, all_values) = page.split_at_mut(self.shape.kv_heads * head);
-        for (stored, new) in all_keys.chunks_exact_mut(head).zip(keys.chunks_exact(dim)) {
+        let (shape, slot) = (self.shape, position % PAGE);
+        let start = layer * shape.layer_size();
+        let page = &mut Arc::make_mut(&mut self.pages[position / PAGE])[start..];
+        let (all_keys, all_values) = page.split_at_mut(shape.kv_heads * shape.key_dim * PAGE);
+        for (stored, new) in all_keys
+            .chunks_exact_mut(shape.key_dim * PAGE)
+            .zip(keys.chunks_exact(shape.key_dim))
+        {
             for (stored, new) in stored.iter_mut().skip(slot).step_by(PAGE).zip(new) {
                 *stored = *new;
             }
         }
+        let dim = shape.value_dim;
         for (stored, new) in all_values
-            .chunks_exact_mut(head)
+            .chunks_exact_mut(dim * PAGE)
             .zip(values.chunks_exact(dim))
         {
             stored[slot * dim..][..dim].copy_from_slice(new);
         }
     }
 
-    /// The keys of one head in `layer` in page `page`: `[head_dim, PAGE]`.
+    /// The keys of one head in `layer` in page `page`: `[key_dim, PAGE]`.
     #[inline]
     pub(crate) fn keys(&self, page: usize, layer: usize, kv_head: usize) -> &[T] {
-        self.part(page, 2 * layer * self.shape.kv_heads + kv_head)
+        let size = self.shape.key_dim * PAGE;
+        let start = layer * self.shape.layer_size() + kv_head * size;
+        &self.pages[page][start..][..size]
     }
 
-    /// The values of one head in `layer` in page `page`: `[PAGE, head_dim]`.
+    /// The values of one head in `layer` in page `page`: `[PAGE, value_dim]`.
     #[inline]
     pub(crate) fn values(&self, page: usize, layer: usize, kv_head: usize) -> &[T] {
-        self.part(page, (2 * layer + 1) * self.shape.kv_heads + kv_head)
-    }
-
-    #[inline]
-    fn part(&self, page: usize, part: usize) -> &[T] {
-        let size = self.shape.head_size();
-        &self.pages[page][part * size..][..size]
+        let (shape, size) = (self.shape, self.shape.value_dim * PAGE);
+        let keys = shape.kv_heads * shape.key_dim * PAGE;
+        let start = layer * shape.layer_size() + keys + kv_head * size;
+        &self.pages[page][start..][..size]
     }
 }
 
 impl CacheShape {
-    fn head_size(self) -> usize {
-        self.head_dim * PAGE
-    }
-
     fn page_size(self) -> usize {
-        self.layers * 2 * self.kv_heads * self.head_size()
+        self.layers * self.layer_size()
     }
 
-    fn layer_range(self, layer: usize) -> std::ops::Range<usize> {
-        let size = 2 * self.kv_heads * self.head_size();
-        layer * size..(layer + 1) * size
+    fn layer_size(self) -> usize {
+        self.kv_heads * (self.key_dim + self.value_dim) * PAGE
     }
 }
 

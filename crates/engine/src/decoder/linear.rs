@@ -48,6 +48,8 @@ pub struct LinearId {
     pub projection: Projection,
     /// The layer; none for the head.
     pub layer: Option<usize>,
+    /// The expert, if each has one.
+    pub expert: Option<usize>,
 }
 
 /// The linear layers of a decoder layer, and the head.
@@ -55,12 +57,34 @@ pub struct LinearId {
 pub enum Projection {
     /// Queries, keys and values, stacked in this order.
     QueryKeyValue,
+    /// Queries alone, where keys and values come out of a latent vector.
+    Query,
+    /// Down to the latent vector of queries.
+    QueryDown,
+    /// Queries from it.
+    QueryUp,
+    /// Down to the latent vector of keys and values, and the rotary key that all heads share.
+    KeyValueDown,
+    /// Keys of all heads and then values of all heads from it.
+    KeyValueUp,
     /// From the attention's context back to the residual stream.
     Output,
-    /// Gate and up, stacked in this order.
+    /// Gate and up, stacked in this order; up alone where there is no gate.
     GateUp,
     /// From the neurons back to the residual stream.
     Down,
+    /// A number for each expert.
+    Router,
+    /// Gate and up of an expert.
+    ExpertGateUp,
+    /// From an expert's neurons back to the residual stream.
+    ExpertDown,
+    /// Gate and up of the expert that every token visits.
+    SharedGateUp,
+    /// From its neurons back to the residual stream.
+    SharedDown,
+    /// The share of it that a token takes.
+    SharedShare,
     /// Logits.
     Head,
 }
@@ -72,15 +96,29 @@ impl Projection {
         LinearId {
             projection: self,
             layer,
+            expert: None,
+        }
+    }
+
+    /// This one of `expert` in `layer`.
+    #[must_use]
+    pub fn of_expert(self, layer: Option<usize>, expert: usize) -> LinearId {
+        LinearId {
+            expert: Some(expert),
+            ..self.of(layer)
         }
     }
 }
 
 impl fmt::Display for LinearId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}", self.projection)?;
+        if let Some(expert) = self.expert {
+            write!(f, " of expert {expert}")?;
+        }
         match self.layer {
-            Some(layer) => write!(f, "{:?} of layer {layer}", self.projection),
-            None => write!(f, "{:?}", self.projection),
+            Some(layer) => write!(f, " of layer {layer}"),
+            None => Ok(()),
         }
     }
 }

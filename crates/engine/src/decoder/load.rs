@@ -2,7 +2,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use equicrypt_checkpoint::{Checkpoint, Dtype};
-use equicrypt_spec::{Kind, ModelConfig, Role, TensorSpec};
+use equicrypt_spec::{Kind, Layout, ModelConfig, Role, Side, TensorKey, TensorSpec};
 use pulp::bytemuck;
 use rayon::prelude::*;
 
@@ -12,7 +12,7 @@ use crate::Error;
 use crate::kernel::{Matrix, Numbers, Real};
 
 /// A model's tensors by what they are for.
-pub(super) struct Weights<T>(HashMap<(Role, Option<usize>), (TensorSpec, Numbers<T>)>);
+pub(super) struct Weights<T>(HashMap<TensorKey, (TensorSpec, Numbers<T>)>);
 
 impl<T: Real> Weights<T> {
     /// Reads every tensor of a checkpoint, several at a time; `read` gives the values of those that
@@ -53,17 +53,21 @@ impl<T: Real> Weights<T> {
 
     /// Whether the decoder needs the tensor even if its linear layers are computed elsewhere.
     pub(super) fn is_local(tensor: &TensorSpec) -> bool {
-        matches!(tensor.row.kind, Kind::Embed { .. } | Kind::Gain { .. })
+        match tensor.row.kind {
+            Kind::Embed { .. } | Kind::Gain { .. } | Kind::NormBias { .. } => true,
+            Kind::Bias { .. } => tensor.row.role == Role::RouterBias,
+            Kind::Linear { .. } => false,
+        }
     }
 
-    /// A norm's gain.
-    pub(super) fn gain(
+    /// A gain or a bias.
+    pub(super) fn vector(
         &mut self,
         config: &ModelConfig,
         role: Role,
         layer: Option<usize>,
     ) -> Result<Vec<T>, Error> {
-        let (_, values) = self.take(config, role, layer)?;
+        let (_, values) = self.take(config, key(role, layer))?;
         Ok(values.into_full())
     }
 
@@ -74,17 +78,42 @@ impl<T: Real> Weights<T> {
         role: Role,
         layer: Option<usize>,
     ) -> Result<Matrix<T>, Error> {
-        self.stack(config, &[role], layer)
+        let (tensor, values) = self.take(config, key(role, layer))?;
+        let columns = tensor.shape.get(1).copied().unwrap_or(0);
+        matrix(&tensor.name, columns, values)
     }
 
-    /// A linear layer: the rows of several tensors over each other, with their biases.
+    /// A linear layer: the rows of several tensors over each other, with their biases. A tensor that holds several kinds of
+    /// rows in turn is sorted by kind.
     pub(super) fn linear(&mut self, config: &ModelConfig, id: LinearId) -> Result<Dense<T>, Error> {
-        let (weights, biases) = roles(id.projection);
-        let weight = Arc::new(self.stack(config, weights, id.layer)?);
+        let (weights, biases) = self.roles(id);
+        let (mut stacked, mut columns, mut name) = (None, 0, String::new());
+        for role in weights {
+            let (tensor, values) = self.take(config, id.of(*role))?;
+            let Kind::Linear { out, input, layout } = tensor.row.kind else {
+                return Err(Error::missing_role(config.architecture.model_type, *role));
+            };
+            columns = input.size(config);
+            name = tensor.name;
+            let values = match layout {
+                Layout::OutByInput => values,
+                Layout::InputByOut => values.transposed(columns),
+            };
+            let values = values.sorted(&order(*role, out, config), columns);
+            stacked = Some(match stacked {
+                None => values,
+                Some(above) => Numbers::join(above, values),
+            });
+        }
+        let stacked = stacked.unwrap_or(Numbers::Full(Vec::new()));
+        let weight = Arc::new(matrix(&name, columns, stacked)?);
         let mut bias = Vec::new();
         for role in biases {
-            if let Some((_, values)) = self.0.remove(&(*role, id.layer)) {
-                bias.extend(values.into_full());
+            if let Some((tensor, values)) = self.0.remove(&id.of(*role))
+                && let Kind::Bias { out } = tensor.row.kind
+            {
+                let sorted = values.sorted(&order(*role, out, config), 1);
+                bias.extend(sorted.into_full());
             }
         }
         if !bias.is_empty() && bias.len() != weight.rows() {
@@ -100,57 +129,99 @@ impl<T: Real> Weights<T> {
         })
     }
 
-    fn stack(
-        &mut self,
-        config: &ModelConfig,
-        roles: &[Role],
-        layer: Option<usize>,
-    ) -> Result<Matrix<T>, Error> {
-        let (mut rows, mut columns, mut name) = (0, 0, String::new());
-        let mut stacked = None;
-        for role in roles {
-            let (tensor, values) = self.take(config, *role, layer)?;
-            rows += tensor.shape.first().copied().unwrap_or(0);
-            columns = tensor.shape.get(1).copied().unwrap_or(0);
-            name = tensor.name;
-            stacked = Some(match stacked {
-                None => values,
-                Some(above) => Numbers::join(above, values),
-            });
-        }
-        let stacked = stacked.unwrap_or(Numbers::Full(Vec::new()));
-        let found = stacked.len();
-        Matrix::new(rows, columns, stacked).ok_or(Error::TensorLength {
-            name,
-            expected: rows.saturating_mul(columns),
-            found,
-        })
+    /// The tensors that a linear layer is stacked of, whichever of them the architecture has.
+    fn roles(&self, id: LinearId) -> (&'static [Role], &'static [Role]) {
+        let candidates = roles(id.projection);
+        let exists = |roles: &[Role]| {
+            let is_here = |role: &Role| self.0.contains_key(&id.of(*role));
+            roles.iter().all(is_here)
+        };
+        let found = candidates.iter().find(|(weights, _)| exists(weights));
+        *found.unwrap_or(&candidates[0])
     }
 
     fn take(
         &mut self,
         config: &ModelConfig,
-        role: Role,
-        layer: Option<usize>,
+        key: TensorKey,
     ) -> Result<(TensorSpec, Numbers<T>), Error> {
         let model_type = config.architecture.model_type;
         self.0
-            .remove(&(role, layer))
-            .ok_or_else(|| Error::missing_role(model_type, role))
+            .remove(&key)
+            .ok_or_else(|| Error::missing_role(model_type, key.role))
     }
 }
 
-/// The tensors of a linear layer, and their biases, in the order in which they are stacked.
-fn roles(projection: Projection) -> (&'static [Role], &'static [Role]) {
+fn key(role: Role, layer: Option<usize>) -> TensorKey {
+    let expert = None;
+    TensorKey {
+        role,
+        layer,
+        expert,
+    }
+}
+
+impl LinearId {
+    /// The tensor with this role in the same place.
+    fn of(self, role: Role) -> TensorKey {
+        TensorKey {
+            role,
+            layer: self.layer,
+            expert: self.expert,
+        }
+    }
+}
+
+/// The rows of a tensor that holds several kinds of them, kind by kind; of any other tensor as they stand.
+fn order(role: Role, out: Side, config: &ModelConfig) -> Vec<usize> {
+    match role {
+        Role::QueryKeyValue | Role::QueryKeyValueBias | Role::KeyValueUp => {
+            out.parts(config).concat()
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn matrix<T: Real>(name: &str, columns: usize, values: Numbers<T>) -> Result<Matrix<T>, Error> {
+    let found = values.len();
+    let rows = found.checked_div(columns).unwrap_or(0);
+    Matrix::new(rows, columns, values).ok_or_else(|| Error::TensorLength {
+        name: name.to_owned(),
+        expected: rows * columns,
+        found,
+    })
+}
+
+/// What a linear layer may be stacked of: weights, and biases where there are any.
+fn roles(projection: Projection) -> &'static [(&'static [Role], &'static [Role])] {
+    use Role as R;
     match projection {
-        Projection::QueryKeyValue => (
-            &[Role::Query, Role::Key, Role::Value],
-            &[Role::QueryBias, Role::KeyBias, Role::ValueBias],
-        ),
-        Projection::Output => (&[Role::Output], &[Role::OutputBias]),
-        Projection::GateUp => (&[Role::Gate, Role::Up], &[Role::GateBias, Role::UpBias]),
-        Projection::Down => (&[Role::Down], &[Role::DownBias]),
-        Projection::Head => (&[Role::Head], &[]),
+        Projection::QueryKeyValue => &[
+            (
+                &[R::Query, R::Key, R::Value],
+                &[R::QueryBias, R::KeyBias, R::ValueBias],
+            ),
+            (&[R::QueryKeyValue], &[R::QueryKeyValueBias]),
+        ],
+        Projection::Query => &[(&[R::Query], &[])],
+        Projection::QueryDown => &[(&[R::QueryDown], &[R::QueryDownBias])],
+        Projection::QueryUp => &[(&[R::QueryUp], &[])],
+        Projection::KeyValueDown => &[(&[R::KeyValueDown], &[R::KeyValueDownBias])],
+        Projection::KeyValueUp => &[(&[R::KeyValueUp], &[])],
+        Projection::Output => &[(&[R::Output], &[R::OutputBias])],
+        Projection::GateUp => &[
+            (&[R::Gate, R::Up], &[R::GateBias, R::UpBias]),
+            (&[R::GateUp], &[]),
+            (&[R::Up], &[R::UpBias]),
+        ],
+        Projection::Down => &[(&[R::Down], &[R::DownBias])],
+        Projection::Router => &[(&[R::Router], &[])],
+        Projection::ExpertGateUp => &[(&[R::ExpertGate, R::ExpertUp], &[])],
+        Projection::ExpertDown => &[(&[R::ExpertDown], &[])],
+        Projection::SharedGateUp => &[(&[R::SharedGate, R::SharedUp], &[])],
+        Projection::SharedDown => &[(&[R::SharedDown], &[])],
+        Projection::SharedShare => &[(&[R::SharedShare], &[])],
+        Projection::Head => &[(&[R::Head], &[])],
     }
 }
 
@@ -171,7 +242,7 @@ fn halves(checkpoint: &Checkpoint, name: &str) -> Result<Option<Vec<u16>>, Error
 }
 
 /// What a tensor is for, and then the tensor.
-type Entry<T> = ((Role, Option<usize>), (TensorSpec, Numbers<T>));
+type Entry<T> = (TensorKey, (TensorSpec, Numbers<T>));
 
 fn keep<T: Real>(tensor: TensorSpec, values: Numbers<T>) -> Result<Entry<T>, Error> {
     let expected = tensor.shape.iter().product();
@@ -182,5 +253,5 @@ fn keep<T: Real>(tensor: TensorSpec, values: Numbers<T>) -> Result<Entry<T>, Err
             found: values.len(),
         });
     }
-    Ok(((tensor.row.role, tensor.layer), (tensor, values)))
+    Ok((tensor.key(), (tensor, values)))
 }

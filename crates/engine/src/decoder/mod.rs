@@ -1,10 +1,14 @@
 //! The forward pass of a decoder, driven by the tables of `equicrypt_spec`.
 
+mod attention;
+mod build;
 mod cache;
 mod chunk;
 mod linear;
 mod load;
+mod mlp;
 mod model;
+mod norm;
 mod rope;
 
 use equicrypt_checkpoint::Checkpoint;

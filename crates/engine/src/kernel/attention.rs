@@ -1,48 +1,67 @@
+use std::ops::Range;
+
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::Real;
+use super::elementwise::cap;
 use crate::decoder::{PAGE, Pages};
 
 /// The queries of one sequence's new tokens, and where their contexts go.
 pub(crate) struct Attention<'a, T> {
-    /// `[n, heads, head_dim]`, rotated, and scaled by 1 / sqrt(head_dim).
+    /// `[n, heads, key_dim]`, rotated and scaled.
     pub(crate) queries: &'a [T],
     /// Keys and values of all positions up to the last query's.
     pub(crate) pages: &'a Pages<T>,
     /// The position of the first query.
     pub(crate) first: usize,
-    /// `[n, heads, head_dim]`.
+    /// `[n, heads, value_dim]`.
     pub(crate) context: &'a mut [T],
 }
 
-/// softmax(q K^T) V for each query over the positions up to its own. Query heads `h` of the same
-/// `h / group` share a key/value head. O(positions) a query.
-pub(crate) fn attend<T: Real>(sequences: &mut [Attention<'_, T>], layer: usize, group: usize) {
+/// What a query sees, and how.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sight<T> {
+    /// How many positions, its own among them; all without.
+    pub(crate) window: Option<usize>,
+    /// c, where a score s becomes c tanh(s / c).
+    pub(crate) cap: Option<T>,
+}
+
+/// softmax(q K^T) V for each query over the positions up to its own that it sees. Query heads `h` of
+/// the same `h / group` share a key/value head. O(positions) a query.
+pub(crate) fn attend<T: Real>(
+    sequences: &mut [Attention<'_, T>],
+    layer: usize,
+    group: usize,
+    sight: Sight<T>,
+) {
     let arch = Arch::new();
     let work: usize = sequences.iter().map(Attention::work).sum();
     let each = |sequence: &mut Attention<'_, T>, parallel: bool| {
         let shape = sequence.pages.shape();
-        let width = group * shape.head_dim;
+        let (width, out) = (group * shape.key_dim, group * shape.value_dim);
         let (queries, pages, first) = (sequence.queries, sequence.pages, sequence.first);
         let one = |scores: &mut Vec<T>, (index, context): (usize, &mut [T])| {
-            let positions = first + index / shape.kv_heads + 1;
+            let end = first + index / shape.kv_heads + 1;
+            let start = sight.window.map_or(0, |window| end.saturating_sub(window));
             arch.dispatch(Head {
                 queries: &queries[index * width..][..width],
                 pages,
                 layer,
                 kv_head: index % shape.kv_heads,
-                positions,
+                positions: start..end,
+                cap: sight.cap,
                 scores,
                 context,
             });
         };
         if parallel {
-            let tasks = sequence.context.par_chunks_exact_mut(width).enumerate();
+            let tasks = sequence.context.par_chunks_exact_mut(out).enumerate();
             tasks.for_each_init(Vec::new, one);
         } else {
             let mut scores = Vec::new();
-            for task in sequence.context.chunks_exact_mut(width).enumerate() {
+            for task in sequence.context.chunks_exact_mut(out).enumerate() {
                 one(&mut scores, task);
             }
         }
@@ -71,7 +90,8 @@ struct Head<'a, T> {
     pages: &'a Pages<T>,
     layer: usize,
     kv_head: usize,
-    positions: usize,
+    positions: Range<usize>,
+    cap: Option<T>,
     scores: &'a mut Vec<T>,
     context: &'a mut [T],
 }
@@ -82,26 +102,36 @@ impl<T: Real> WithSimd for Head<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let dim = self.pages.shape().head_dim;
-        let pages = self.positions.div_ceil(PAGE);
-        let group = self.queries.len() / dim;
+        let shape = self.pages.shape();
+        // Scores stand from the first page on that is seen; what is seen of it begins at `start`.
+        let first_page = self.positions.start / PAGE;
+        let before = first_page * PAGE;
+        let (start, end) = (self.positions.start - before, self.positions.end - before);
+        let pages = end.div_ceil(PAGE);
+        let group = self.queries.len() / shape.key_dim;
         self.scores.resize(group * pages * PAGE, T::zero());
         for page in 0..pages {
-            let keys = self.pages.keys(page, self.layer, self.kv_head);
-            let queries = self.queries.chunks_exact(dim);
+            let keys = self.pages.keys(first_page + page, self.layer, self.kv_head);
+            let queries = self.queries.chunks_exact(shape.key_dim);
             for (query, scores) in queries.zip(self.scores.chunks_exact_mut(pages * PAGE)) {
                 scores[page * PAGE..][..PAGE].copy_from_slice(&score(query, keys));
             }
         }
         self.context.fill(T::zero());
         for scores in self.scores.chunks_exact_mut(pages * PAGE) {
-            soften(&mut scores[..self.positions]);
+            if let Some(limit) = self.cap {
+                cap(&mut scores[start..end], limit);
+            }
+            soften(&mut scores[start..end]);
+            scores[..start].fill(T::zero());
         }
         for page in 0..pages {
-            let values = self.pages.values(page, self.layer, self.kv_head);
-            let contexts = self.context.chunks_exact_mut(dim);
+            let values = self
+                .pages
+                .values(first_page + page, self.layer, self.kv_head);
+            let contexts = self.context.chunks_exact_mut(shape.value_dim);
             for (context, scores) in contexts.zip(self.scores.chunks_exact(pages * PAGE)) {
-                let end = self.positions.min((page + 1) * PAGE);
+                let end = end.min((page + 1) * PAGE);
                 average(&scores[page * PAGE..end], values, context);
             }
         }

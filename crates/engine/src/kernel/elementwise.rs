@@ -1,3 +1,5 @@
+use std::f64::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
+
 use equicrypt_spec::Activation;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
@@ -18,6 +20,49 @@ pub(crate) fn rms_norm<T: Real>(x: &[T], gain: &[T], epsilon: f64) -> Vec<T> {
         });
     });
     out
+}
+
+/// (x - mean(x)) / sqrt(var(x) + epsilon) * gain + bias, for each row of x, which is
+/// `[n, gain.len()]`.
+pub(crate) fn layer_norm<T: Real>(x: &[T], gain: &[T], bias: &[T], epsilon: f64) -> Vec<T> {
+    let width = gain.len();
+    let ones = vec![T::one(); width];
+    let mut centred = x.to_vec();
+    par_rows(&mut centred, width, |_, row| {
+        let mut sum = T::zero();
+        for x in row.iter() {
+            sum += *x;
+        }
+        let mean = sum / T::from_f64(width as f64);
+        row.iter_mut().for_each(|x| *x = *x - mean);
+    });
+    // The variance is the mean square of what is left.
+    let mut out = rms_norm(&centred, &ones, epsilon);
+    par_rows(&mut out, width, |_, row| {
+        for ((x, gain), bias) in row.iter_mut().zip(gain).zip(bias) {
+            *x = x.mul_add(*gain, *bias);
+        }
+    });
+    out
+}
+
+/// limit tanh(x / limit), in place.
+#[inline(always)]
+pub(crate) fn cap<T: Real>(x: &mut [T], limit: T) {
+    for x in x {
+        *x = limit * (*x / limit).tanh();
+    }
+}
+
+/// act(x), in place.
+pub(crate) fn activate<T: Real>(x: &mut [T], activation: Activation) {
+    let arch = Arch::new();
+    par_rows(x, ACTIVATED_TOGETHER, |_, values| {
+        arch.dispatch(ActivateRow { values, activation });
+    });
+    let rest = x.len() / ACTIVATED_TOGETHER * ACTIVATED_TOGETHER;
+    let values = &mut x[rest..];
+    arch.dispatch(ActivateRow { values, activation });
 }
 
 /// x + y, in place.
@@ -100,11 +145,53 @@ impl<T: Real> WithSimd for GateRow<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        match self.activation {
-            Activation::Silu => {
-                for ((out, gate), up) in self.out.iter_mut().zip(self.gates).zip(self.ups) {
-                    *out = *gate / (T::one() + (T::zero() - *gate).exp()) * *up;
-                }
+        self.out.copy_from_slice(self.gates);
+        activate_values(self.out, self.activation);
+        for (out, up) in self.out.iter_mut().zip(self.ups) {
+            *out *= *up;
+        }
+    }
+}
+
+struct ActivateRow<'a, T> {
+    values: &'a mut [T],
+    activation: Activation,
+}
+
+impl<T: Real> WithSimd for ActivateRow<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        activate_values(self.values, self.activation);
+    }
+}
+
+#[inline(always)]
+fn activate_values<T: Real>(values: &mut [T], activation: Activation) {
+    match activation {
+        Activation::Silu => {
+            for x in values {
+                *x = *x / (T::one() + (T::zero() - *x).exp());
+            }
+        }
+        Activation::Gelu => {
+            let (half, root) = (T::from_f64(0.5), T::from_f64(FRAC_1_SQRT_2));
+            for x in values {
+                *x = half * *x * (T::one() + (*x * root).erf());
+            }
+        }
+        Activation::GeluTanh => {
+            let (half, cubic) = (T::from_f64(0.5), T::from_f64(0.044_715));
+            let root = T::from_f64(FRAC_2_SQRT_PI * FRAC_1_SQRT_2);
+            for x in values {
+                let inner = root * (cubic * *x * *x * *x + *x);
+                *x = half * *x * (T::one() + inner.tanh());
+            }
+        }
+        Activation::Relu => {
+            for x in values {
+                *x = x.larger(T::zero());
             }
         }
     }
@@ -126,5 +213,7 @@ fn par_rows<T: Real>(values: &mut [T], width: usize, each: impl Fn(usize, &mut [
 }
 
 const LANES: usize = 16;
+/// Values that are activated by one thread at a time.
+const ACTIVATED_TOGETHER: usize = 256;
 /// Below this many values, waking another core takes longer than the work.
 const PARALLEL_FROM: usize = 16 << 10;

@@ -93,6 +93,25 @@ impl<T: Real> Numbers<T> {
         }
     }
 
+    /// A matrix `[columns, rows]` as `[rows, columns]`.
+    pub(crate) fn transposed(self, columns: usize) -> Self {
+        match self {
+            Self::Full(values) => Self::Full(transposed(&values, columns)),
+            Self::Half(values) => Self::Half(transposed(&values, columns)),
+        }
+    }
+
+    /// The rows of a matrix with `columns` columns in another order; as they stand if none is given.
+    pub(crate) fn sorted(self, order: &[usize], columns: usize) -> Self {
+        if order.is_sorted() {
+            return self;
+        }
+        match self {
+            Self::Full(values) => Self::Full(sorted(&values, order, columns)),
+            Self::Half(values) => Self::Half(sorted(&values, order, columns)),
+        }
+    }
+
     /// These and then the others; in full if one of the two is.
     pub(crate) fn join(self, others: Self) -> Self {
         match (self, others) {
@@ -107,6 +126,20 @@ impl<T: Real> Numbers<T> {
             }
         }
     }
+}
+
+fn transposed<V: Copy>(values: &[V], columns: usize) -> Vec<V> {
+    let rows = values.len().checked_div(columns).unwrap_or(0);
+    (0..rows)
+        .flat_map(|row| values.iter().skip(row).step_by(rows).copied())
+        .collect()
+}
+
+fn sorted<V: Copy>(values: &[V], order: &[usize], columns: usize) -> Vec<V> {
+    order
+        .iter()
+        .flat_map(|row| values.iter().skip(row * columns).take(columns).copied())
+        .collect()
 }
 
 /// The values of `stored`, at the start of `out`.

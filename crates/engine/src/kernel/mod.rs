@@ -9,8 +9,8 @@ mod memory;
 mod real;
 mod tile;
 
-pub(crate) use attention::{Attention, attend};
-pub(crate) use elementwise::{add, gate, rms_norm, rotate};
+pub(crate) use attention::{Attention, Sight, attend};
+pub(crate) use elementwise::{activate, add, cap, gate, layer_norm, rms_norm, rotate};
 pub(crate) use matmul::matmul;
 pub(crate) use matrix::{Matrix, Numbers};
 pub(crate) use real::Real;

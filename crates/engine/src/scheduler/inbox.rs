@@ -55,9 +55,9 @@ impl Shared {
             prefill_chunk: options.prefill_chunk.max(1),
             ..options
         };
-        let longest = options.max_context.unwrap_or(config.max_positions);
+        let longest = options.max_context.unwrap_or(config.exact_context());
         Self {
-            context: longest.min(config.max_positions),
+            context: longest.min(config.exact_context()),
             config,
             options,
             counters: Counters::default(),

@@ -1,7 +1,7 @@
-//! Tiny models whose weights a formula gives; `tools/golden/tiny_llama.py` states it.
+//! Tiny models whose weights a formula gives; `tools/golden/tiny_weights.py` states it.
 
 use equicrypt_engine::{Decoder, Precision};
-use equicrypt_spec::{Kind, ModelConfig, TensorSpec};
+use equicrypt_spec::{Kind, Layout, ModelConfig, Role, TensorSpec};
 use serde_json::Value;
 
 /// The model of a `config.json`.
@@ -12,12 +12,19 @@ pub(crate) fn decoder(config: &Value, precision: Precision) -> Decoder {
 
 /// The values of a tensor, rounded to f32.
 pub(crate) fn values(tensor: &TensorSpec) -> Vec<f64> {
-    let columns = *tensor.shape.last().unwrap() as f64;
+    let input = match tensor.row.kind {
+        Kind::Linear {
+            layout: Layout::InputByOut,
+            ..
+        } => tensor.shape[0],
+        _ => *tensor.shape.last().unwrap(),
+    } as f64;
     let value = |u: f64| match tensor.row.kind {
         Kind::Gain { .. } => 1.0 + 0.5 * u,
-        Kind::Bias { .. } => (u - 0.5) * 0.2,
+        Kind::Bias { .. } | Kind::NormBias { .. } => (u - 0.5) * 0.2,
+        Kind::Embed { .. } if tensor.row.role == Role::PositionEmbed => (u - 0.5) * 0.5,
         Kind::Embed { .. } => (u - 0.5) * 2.0,
-        Kind::Linear { .. } => (u - 0.5) * (4.0 / columns.sqrt()),
+        Kind::Linear { .. } => (u - 0.5) * (4.0 / input.sqrt()),
     };
     let count = tensor.shape.iter().product();
     uniform(&tensor.name)

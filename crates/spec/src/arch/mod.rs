@@ -1,11 +1,38 @@
+mod deepseek;
+mod gemma;
+mod gpt;
 mod llama;
+mod olmo2;
+mod parts;
+mod phi3;
 
 use std::collections::HashMap;
 
-use crate::{Activation, Axis, Error, Group, ModelConfig, Op, Role, RopeLayout, Row};
+use crate::{
+    Axis, ConfigTable, Error, Expansion, Group, Kind, ModelConfig, Op, Profile, Role, RopeLayout,
+    Row, When,
+};
 
 /// Every supported architecture.
-pub static ARCHITECTURES: &[&Architecture] = &[&llama::LLAMA];
+pub static ARCHITECTURES: &[&Architecture] = &[
+    &llama::LLAMA,
+    &llama::MISTRAL,
+    &llama::QWEN2,
+    &llama::QWEN3,
+    &llama::SMOLLM3,
+    &llama::GEMMA,
+    &llama::MIXTRAL,
+    &llama::QWEN2_MOE,
+    &llama::QWEN3_MOE,
+    &gemma::GEMMA2,
+    &gemma::GEMMA3,
+    &olmo2::OLMO2,
+    &phi3::PHI3,
+    &gpt::GPT2,
+    &gpt::GPT_NEOX,
+    &deepseek::DEEPSEEK_V2,
+    &deepseek::DEEPSEEK_V3,
+];
 
 /// A model family: which tensors it has, along which axes, and which operations act on those axes.
 #[derive(Debug)]
@@ -14,13 +41,17 @@ pub struct Architecture {
     pub model_type: &'static str,
     /// The class in `architectures` of `config.json`.
     pub class: &'static str,
-    /// The tensors, in the order in which they are stored.
-    pub rows: &'static [Row],
-    /// The operations between the linear layers.
-    pub ops: &'static [Op],
+    /// The tensors, in groups that several tables share, in the order in which they are stored.
+    pub(crate) rows: &'static [&'static [Row]],
+    /// The operations between the linear layers, and where each one occurs.
+    pub(crate) ops: &'static [&'static [(When, Op)]],
+    /// How `config.json` is read.
+    pub(crate) config: ConfigTable,
+    /// What the names of published checkpoints may lack.
+    pub(crate) optional_prefix: &'static str,
 }
 
-/// A row of the table, at one layer of one configuration.
+/// A row of the table, at one layer and for one expert of one configuration.
 #[derive(Debug, Clone)]
 pub struct TensorSpec {
     /// The tensor's name.
@@ -29,8 +60,33 @@ pub struct TensorSpec {
     pub row: &'static Row,
     /// The layer, for a row that each layer has.
     pub layer: Option<usize>,
+    /// The expert, for a row that each expert has.
+    pub expert: Option<usize>,
     /// From the configuration.
     pub shape: Vec<usize>,
+}
+
+/// What tells a tensor of a model from the others, whatever it is called.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct TensorKey {
+    /// What it is for.
+    pub role: Role,
+    /// Its layer.
+    pub layer: Option<usize>,
+    /// Its expert.
+    pub expert: Option<usize>,
+}
+
+impl TensorSpec {
+    /// What it is for, and where.
+    #[must_use]
+    pub fn key(&self) -> TensorKey {
+        TensorKey {
+            role: self.row.role,
+            layer: self.layer,
+            expert: self.expert,
+        }
+    }
 }
 
 impl Architecture {
@@ -49,88 +105,153 @@ impl Architecture {
             })
     }
 
+    /// The tensors' rows, whatever the configuration.
+    pub fn rows(&self) -> impl Iterator<Item = &'static Row> + use<> {
+        self.rows.iter().flat_map(|group| group.iter())
+    }
+
+    /// The operations that a model of this configuration has in any layer.
+    pub fn ops(&self, config: &ModelConfig) -> impl Iterator<Item = Op> {
+        let all = self.ops.iter().flat_map(|group| group.iter());
+        all.filter(|(when, _)| when.holds(config, None))
+            .map(|(_, op)| *op)
+    }
+
     /// The legal group of an axis: the meet of what the operations on it permit.
     #[must_use]
-    pub fn legal_group(&self, axis: Axis, folded: bool) -> Group {
-        self.ops
-            .iter()
+    pub fn legal_group(&self, axis: Axis, config: &ModelConfig, folded: bool) -> Group {
+        self.ops(config)
             .filter(|op| op.axis() == axis)
             .fold(Group::UNRESTRICTED, |group, op| {
                 group.meet(op.permits(folded))
             })
     }
 
-    /// The axes that this architecture's tensors have.
+    /// Whether `profile` folds the gains of the norms on `axis`: where that makes the legal group larger.
     #[must_use]
-    pub fn axes(&self) -> Vec<Axis> {
-        let used = |axis: &Axis| {
-            self.rows
-                .iter()
-                .flat_map(|row| row.kind.sides())
-                .any(|side| side.0.iter().any(|factor| factor.axis == *axis))
-        };
-        Axis::ALL.into_iter().filter(used).collect()
+    pub fn folds(&self, axis: Axis, config: &ModelConfig, profile: Profile) -> bool {
+        profile.folds_gains()
+            && self.legal_group(axis, config, true) != self.legal_group(axis, config, false)
     }
 
-    /// The row for a role, if this architecture has it.
+    /// The part of the legal group of an axis that `profile` draws secrets from.
     #[must_use]
-    pub fn row(&self, role: Role) -> Option<&'static Row> {
-        self.rows.iter().find(|row| row.role == role)
+    pub fn group(&self, axis: Axis, config: &ModelConfig, profile: Profile) -> Group {
+        profile.restrict(self.legal_group(axis, config, self.folds(axis, config, profile)))
     }
 
-    /// The name of the tensor that plays `role` in `layer`, if a model of this configuration has one.
+    /// Whether `profile` folds this row's gain into what reads it.
     #[must_use]
-    pub fn tensor_name(
+    pub fn folds_gain(&self, row: &Row, config: &ModelConfig, profile: Profile) -> bool {
+        match row.kind {
+            Kind::Gain { axis, folds_into } => {
+                !folds_into.is_empty()
+                    && (axis.factors().iter()).all(|f| self.folds(f.axis, config, profile))
+            }
+            _ => false,
+        }
+    }
+
+    /// The row of the gain that `profile` folds into the linear layer with this role.
+    #[must_use]
+    pub fn gain_folded_into(
         &self,
         role: Role,
-        layer: Option<usize>,
         config: &ModelConfig,
-    ) -> Option<String> {
-        self.row(role)
-            .filter(|row| row.when.holds(config))
-            .map(|row| row.tensor_name(layer))
+        profile: Profile,
+    ) -> Option<&'static Row> {
+        self.rows().find(|row| {
+            matches!(row.kind, Kind::Gain { folds_into, .. } if folds_into.contains(&role))
+                && self.folds_gain(row, config, profile)
+        })
+    }
+
+    /// The axes that the tensors of a model of this configuration have, without those that are empty.
+    #[must_use]
+    pub fn axes(&self, config: &ModelConfig) -> Vec<Axis> {
+        let used: Vec<Axis> = self
+            .rows()
+            .filter(|row| row.when.holds(config, None))
+            .flat_map(|row| row.kind.sides())
+            .flat_map(|side| side.factors())
+            .map(|factor| factor.axis)
+            .collect();
+        let exists = |axis: &Axis| used.contains(axis) && axis.size(config) > 0;
+        Axis::ALL.into_iter().filter(exists).collect()
+    }
+
+    /// The row for a role in a layer, if a model of this configuration has it there.
+    #[must_use]
+    pub fn row(
+        &self,
+        role: Role,
+        config: &ModelConfig,
+        layer: Option<usize>,
+    ) -> Option<&'static Row> {
+        self.rows()
+            .find(|row| row.role == role && row.when.holds(config, layer))
     }
 
     /// Every tensor of a model of this configuration: rows outside the layers where the table has them, the rows of
-    /// layer 0, of layer 1, and so on in between.
+    /// layer 0, of layer 1, and so on in between; for each expert where it has its own.
     #[must_use]
     pub fn tensors(&self, config: &ModelConfig) -> Vec<TensorSpec> {
-        let spec = |row: &'static Row, layer| TensorSpec {
-            name: row.tensor_name(layer),
-            row,
-            layer,
-            shape: row
-                .kind
-                .sides()
-                .iter()
-                .map(|side| side.size(config))
-                .collect(),
-        };
-        let rows = || self.rows.iter().filter(|row| row.when.holds(config));
-        let before = rows()
-            .take_while(|row| !row.is_per_layer())
-            .map(|row| spec(row, None));
-        let layers = (0..config.layers).flat_map(|layer| {
-            rows()
-                .filter(|row| row.is_per_layer())
-                .map(move |row| spec(row, Some(layer)))
-        });
-        let after = rows()
+        let before = self.rows().take_while(|row| !row.is_per_layer());
+        let after = self
+            .rows()
             .skip_while(|row| !row.is_per_layer())
-            .filter(|row| !row.is_per_layer())
-            .map(|row| spec(row, None));
-        before.chain(layers).chain(after).collect()
+            .filter(|row| !row.is_per_layer());
+        let at = |row: &'static Row, layer| {
+            let experts = match &config.experts {
+                Some(experts) if row.is_per_expert() => (0..experts.count).map(Some).collect(),
+                _ => vec![None],
+            };
+            let experts = if row.when.holds(config, layer) {
+                experts
+            } else {
+                Vec::new()
+            };
+            experts.into_iter().map(move |expert| TensorSpec {
+                name: row.tensor_name(layer, expert),
+                row,
+                layer,
+                expert,
+                shape: row
+                    .kind
+                    .sides()
+                    .iter()
+                    .map(|side| side.size(config))
+                    .collect(),
+            })
+        };
+        let layers = (0..config.layers).flat_map(|layer| {
+            let rows = self.rows().filter(|row| row.is_per_layer());
+            rows.flat_map(move |row| at(row, Some(layer)))
+        });
+        before
+            .flat_map(|row| at(row, None))
+            .chain(layers)
+            .chain(after.flat_map(|row| at(row, None)))
+            .collect()
     }
 
     /// Compares the table with a checkpoint's header, both ways: every tensor of the table must be there with its shape,
-    /// and nothing else. Returns the table's tensors.
+    /// and nothing else but buffers that hold no weights. Returns the table's tensors, under the names of the checkpoint.
     pub fn check<'a>(
         &self,
         config: &ModelConfig,
         header: impl IntoIterator<Item = (&'a str, &'a [usize])>,
     ) -> Result<Vec<TensorSpec>, Error> {
         let mut found: HashMap<&str, &[usize]> = header.into_iter().collect();
-        let tensors = self.tensors(config);
+        let mut tensors = self.tensors(config);
+        let prefix = self.optional_prefix;
+        if !prefix.is_empty() && !found.keys().any(|name| name.starts_with(prefix)) {
+            for tensor in &mut tensors {
+                if let Some(short) = tensor.name.strip_prefix(prefix) {
+                    tensor.name = short.to_owned();
+                }
+            }
+        }
         for tensor in &tensors {
             match found.remove(tensor.name.as_str()) {
                 Some(shape) if shape == tensor.shape => {}
@@ -150,7 +271,8 @@ impl Architecture {
                 }
             }
         }
-        match found.keys().min() {
+        let is_buffer = |name: &str| BUFFERS.iter().any(|suffix| name.ends_with(suffix));
+        match found.keys().filter(|name| !is_buffer(name)).min() {
             Some(name) => Err(Error::UnknownTensor {
                 name: (*name).to_owned(),
                 model_type: self.model_type,
@@ -159,92 +281,174 @@ impl Architecture {
         }
     }
 
-    /// The non-linearity of the MLP.
+    /// Whether a model may have a wider residual stream.
     #[must_use]
-    pub fn activation(&self) -> Option<Activation> {
-        self.ops.iter().find_map(|op| match op {
-            Op::Gate { activation, .. } => Some(*activation),
-            _ => None,
-        })
+    pub fn expansion(&self) -> Expansion {
+        self.config.expansion
     }
 
-    /// Which coordinates form a RoPE plane, if positions are rotary.
+    /// Which coordinates form a plane on an axis that RoPE turns.
     #[must_use]
-    pub fn rope_layout(&self) -> Option<RopeLayout> {
-        self.ops.iter().find_map(|op| match op {
-            Op::Rope { layout, .. } => Some(*layout),
+    pub fn rope_layout(&self, axis: Axis, config: &ModelConfig) -> Option<RopeLayout> {
+        self.ops(config).find_map(|op| match op {
+            Op::Rope {
+                axis: turned,
+                layout,
+            } if turned == axis => Some(layout),
             _ => None,
         })
     }
 }
 
+/// What old checkpoints store beside the weights: masks and frequencies that follow from the configuration.
+const BUFFERS: &[&str] = &[
+    ".attn.bias",
+    ".attn.masked_bias",
+    ".attention.bias",
+    ".attention.masked_bias",
+    ".rotary_emb.inv_freq",
+];
+
 #[cfg(test)]
 mod tests {
     use std::collections::HashSet;
 
+    use serde_json::json;
+
     use super::*;
-    use crate::{Kind, Mix};
+    use crate::{Family, Mix, Side};
 
     #[test]
     fn tables_are_well_formed() {
         for arch in ARCHITECTURES {
-            let names: HashSet<_> = arch.rows.iter().map(|row| row.name).collect();
-            let roles: HashSet<_> = arch.rows.iter().map(|row| row.role).collect();
-            assert_eq!(
-                names.len(),
-                arch.rows.len(),
-                "{}: a name twice",
-                arch.model_type
-            );
-            assert_eq!(
-                roles.len(),
-                arch.rows.len(),
-                "{}: a role twice",
-                arch.model_type
-            );
-            for row in arch.rows {
-                for side in row.kind.sides() {
-                    for (place, factor) in side.0.iter().enumerate() {
-                        let outer = factor.axis.varies_with();
-                        let known = |axis| side.0[..place].iter().any(|f| f.axis == axis);
-                        assert!(outer.is_none_or(known), "{}: {:?}", row.name, factor.axis);
-                    }
+            let names: HashSet<_> = arch.rows().map(|row| row.name).collect();
+            let roles: HashSet<_> = arch.rows().map(|row| row.role).collect();
+            let name = arch.model_type;
+            assert_eq!(names.len(), arch.rows().count(), "{name}: a name twice");
+            assert_eq!(roles.len(), arch.rows().count(), "{name}: a role twice");
+            let acted_on: HashSet<_> = (arch.ops.iter())
+                .flat_map(|group| group.iter())
+                .map(|(_, op)| op.axis())
+                .collect();
+            for row in arch.rows() {
+                let sides = row.kind.sides();
+                for factor in sides.iter().flat_map(|side| side.factors()) {
+                    let axis = factor.axis;
+                    assert!(acted_on.contains(&axis), "{name}: no op on {axis:?}");
+                }
+                if row.role != Role::QueryNorm && row.role != Role::KeyNorm {
+                    sides.iter().for_each(|side| nested(*side, &mut Vec::new()));
                 }
                 if let Kind::Gain { folds_into, .. } = row.kind {
+                    let is_read = |role: &Role| roles.contains(role);
                     assert!(
-                        folds_into.iter().all(|role| arch.row(*role).is_some()),
+                        folds_into.is_empty() || folds_into.iter().any(is_read),
                         "{}",
                         row.name
                     );
                 }
-            }
-            let acted_on: HashSet<_> = arch.ops.iter().map(|op| op.axis()).collect();
-            for axis in arch.axes() {
-                assert!(
-                    acted_on.contains(&axis),
-                    "{}: no op on {axis:?}",
-                    arch.model_type
-                );
+                if let Kind::NormBias { gain, .. } = row.kind {
+                    assert!(roles.contains(&gain), "{}", row.name);
+                }
             }
         }
     }
 
+    /// What an axis' secret depends on stands before it.
+    fn nested(side: Side, outer: &mut Vec<Axis>) {
+        match side {
+            Side::Of(factor) => {
+                if let Family::Each(axis) = factor.axis.family() {
+                    assert!(outer.contains(&axis), "{:?} outside {axis:?}", factor.axis);
+                }
+            }
+            Side::Sum(sides) => sides.iter().for_each(|side| nested(*side, outer)),
+            Side::Product(sides) => {
+                let depth = outer.len();
+                for (place, side) in sides.iter().enumerate() {
+                    nested(*side, outer);
+                    match side {
+                        Side::Of(factor) => outer.push(factor.axis),
+                        _ => assert_eq!(place + 1, sides.len(), "a sum inside a product"),
+                    }
+                }
+                outer.truncate(depth);
+            }
+        }
+    }
+
+    fn config(model_type: &str) -> ModelConfig {
+        ModelConfig::from_json(&json!({
+            "model_type": model_type, "vocab_size": 32, "hidden_size": 16, "num_hidden_layers": 2,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "intermediate_size": 24,
+            "n_embd": 16, "n_layer": 2, "n_head": 4, "n_positions": 64, "sliding_window": null,
+            "query_pre_attn_scalar": 8,
+        }))
+        .unwrap()
+    }
+
     #[test]
-    fn llama_groups_follow_from_its_ops() {
-        let llama = Architecture::find("llama").unwrap();
-        assert_eq!(llama.legal_group(Axis::Vocab, true), Group::PERMUTATION);
-        assert_eq!(llama.legal_group(Axis::Hidden, true), Group::ORTHOGONAL);
+    fn groups_follow_from_operations() {
+        let group = |model_type: &str, axis| {
+            let config = config(model_type);
+            config.architecture.group(axis, &config, Profile::Rotate)
+        };
+        assert_eq!(group("llama", Axis::Vocab), Group::PERMUTATION);
+        assert_eq!(group("llama", Axis::Hidden), Group::ORTHOGONAL);
+        assert_eq!(group("llama", Axis::Ffn), Group::MONOMIAL);
+        assert_eq!(group("llama", Axis::QkDim), Group::PAIR_ROTATION);
+        assert_eq!(group("llama", Axis::VDim), Group::ORTHOGONAL);
+        assert_eq!(group("gemma2", Axis::Hidden), Group::SIGNED_PERMUTATION);
+        assert_eq!(group("olmo2", Axis::Hidden), Group::SIGNED_PERMUTATION);
+        assert_eq!(group("gpt2", Axis::Hidden), Group::MEAN_KEEPING);
+        assert_eq!(group("gpt2", Axis::Ffn), Group::PERMUTATION);
+        assert_eq!(group("gpt2", Axis::QkPlain), Group::UNRESTRICTED);
+        assert_eq!(group("gpt2", Axis::Positions), Group::TRIVIAL);
+        let signs = group("qwen3", Axis::QkDim);
         assert_eq!(
-            llama.legal_group(Axis::Hidden, false),
-            Group::SIGNED_PERMUTATION
+            (signs.mix, signs.sign),
+            (Mix::Trivial, crate::SignPart::Pair)
         );
-        assert_eq!(llama.legal_group(Axis::Ffn, true), Group::MONOMIAL);
-        assert_eq!(llama.legal_group(Axis::QkDim, true), Group::PAIR_ROTATION);
-        assert_eq!(llama.legal_group(Axis::VDim, true), Group::ORTHOGONAL);
-        assert_eq!(
-            llama.legal_group(Axis::QkDim, true).monomial().mix,
-            Mix::QuarterTurns
-        );
+        let config = config("llama");
+        let permute = config
+            .architecture
+            .group(Axis::Hidden, &config, Profile::Permute);
+        assert_eq!(permute, Group::SIGNED_PERMUTATION);
+    }
+
+    #[test]
+    fn gains_are_folded_where_that_makes_the_group_larger() {
+        for (model_type, folds) in [("llama", true), ("gpt2", true), ("gemma3_text", false)] {
+            let config = config(model_type);
+            let arch = config.architecture;
+            let folded = |profile| {
+                arch.gain_folded_into(Role::Head, &config, profile)
+                    .is_some()
+            };
+            assert_eq!(folded(Profile::Rotate), folds, "{model_type}");
+            assert!(!folded(Profile::Permute), "{model_type}");
+        }
+    }
+
+    #[test]
+    fn names_without_the_usual_prefix_and_buffers_are_known() {
+        let config = config("gpt2");
+        let arch = config.architecture;
+        let tensors = arch.tensors(&config);
+        let mut short: Vec<(String, Vec<usize>)> = tensors
+            .iter()
+            .map(|t| (t.name.replacen("transformer.", "", 1), t.shape.clone()))
+            .collect();
+        short.push(("h.0.attn.bias".into(), vec![1, 1, 64, 64]));
+        let header = |tensors: &[(String, Vec<usize>)]| {
+            let header = tensors.iter().map(|(n, s)| (n.as_str(), s.as_slice()));
+            arch.check(&config, header)
+                .map(|tensors| tensors[0].name.clone())
+        };
+        assert_eq!(header(&short).unwrap(), "wte.weight");
+        short.push(("h.0.attn.new".into(), vec![1]));
+        let message = header(&short).unwrap_err().to_string();
+        assert!(message.contains("h.0.attn.new"), "{message}");
     }
 
     #[test]
