@@ -121,6 +121,17 @@ pub(crate) struct Encrypt {
     /// The dtype to store; the original's if not given
     #[arg(long, value_enum)]
     pub(crate) dtype: Option<DtypeName>,
+    /// Encrypt this PEFT LoRA folder instead, made for the model, for an encrypted base
+    #[arg(
+        long,
+        value_name = "PEFT_DIR",
+        requires = "base",
+        conflicts_with_all = ["profile", "dtype", "expand", "epoch"]
+    )]
+    pub(crate) adapter: Option<PathBuf>,
+    /// The encrypted folder that the adapter is for, made from the model with the same key
+    #[arg(long, value_name = "DIR", requires = "adapter")]
+    pub(crate) base: Option<PathBuf>,
     /// Hidden coordinates to add (rotate only): the residual stream becomes wider and the same function is computed
     #[arg(long, value_name = "H", default_value_t = 0)]
     pub(crate) expand: usize,

@@ -9,8 +9,9 @@ pub(crate) fn bytes(label: &'static str, total: u64) -> ProgressBar {
     if !std::io::stderr().is_terminal() {
         return ProgressBar::hidden();
     }
-    let style =
-        ProgressStyle::with_template("{msg:12} [{bar:32}] {bytes}/{total_bytes} {bytes_per_sec}");
+    let style = ProgressStyle::with_template(
+        "{msg:12} [{bar:32}] {bytes}/{total_bytes} {bytes_per_sec}, {eta} left",
+    );
     let bar = ProgressBar::new(total).with_message(label);
     match style {
         Ok(style) => bar.with_style(style.progress_chars("=> ")),

@@ -350,8 +350,13 @@ fn a_killed_run_leaves_no_output_and_the_next_one_succeeds() {
         "{stale:?}"
     );
 
+    equicrypt(args!["inspect", &made.join(&stale[0])]).fails_saying(&["equicrypt.json"]);
+
+    let minute_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
+    let partial = std::fs::File::open(made.join(&stale[0])).unwrap();
+    partial.set_modified(minute_ago).unwrap();
     equicrypt(args).succeeds();
-    assert_eq!(entries(&made), [stale[0].as_str(), "encrypted"]);
+    assert_eq!(entries(&made), ["encrypted"]);
     assert_eq!(entries(&out), ENCRYPTED_FOLDER);
     equicrypt(args!["inspect", &out]).succeeds();
 }

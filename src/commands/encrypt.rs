@@ -4,9 +4,10 @@ use std::time::Instant;
 use anyhow::Result;
 use equicrypt_checkpoint::{Checkpoint, Dtype};
 use equicrypt_cipher::{MasterKey, Options, Plan, Summary};
-use equicrypt_spec::Profile;
+use equicrypt_spec::{MANIFEST_FILE, ModelConfig, Profile};
 use serde_json::json;
 
+use super::tokens::read_manifest;
 use crate::args::{DtypeName, Encrypt, ProfileName};
 use crate::terminal::Terminal;
 use crate::{key, progress};
@@ -27,7 +28,10 @@ pub(super) fn run(args: &Encrypt) -> Result<()> {
         expand: args.expand,
     };
     let start = Instant::now();
-    let summary = encrypt(&args.model, &args.output, &key, &options)?;
+    let summary = match (&args.adapter, &args.base) {
+        (Some(adapter), Some(base)) => encrypt_adapter(args, adapter, base, &key)?,
+        _ => encrypt(&args.model, &args.output, &key, &options)?,
+    };
     let seconds = start.elapsed().as_secs_f64();
     let memory = peak_memory();
 
@@ -55,6 +59,23 @@ pub(super) fn run(args: &Encrypt) -> Result<()> {
         format!("{} MB", bytes / 1_000_000)
     });
     terminal.line(&format!("{seconds:.2} s, peak memory {memory}"))
+}
+
+/// Rewrites an adapter for an encrypted base.
+fn encrypt_adapter(
+    args: &Encrypt,
+    adapter: &Path,
+    base: &Path,
+    key: &MasterKey,
+) -> Result<Summary> {
+    let source = Checkpoint::open(&args.model)?;
+    let config = ModelConfig::from_json(Checkpoint::open(base)?.config())?;
+    let manifest = read_manifest(&base.join(MANIFEST_FILE))?;
+    let base = (&config, &manifest);
+    let out = &args.output;
+    Ok(equicrypt_cipher::encrypt_adapter(
+        &source, base, adapter, out, key,
+    )?)
 }
 
 /// Encrypts a folder, with a progress bar.

@@ -1,7 +1,8 @@
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Permissions};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -11,12 +12,14 @@ use crate::Error;
 ///
 /// The files go to a hidden sibling, `.NAME.partial-XXXXXX`; [`StagedDir::commit`] flushes and
 /// renames it. Dropped without a commit, it is deleted. A process that is killed leaves the
-/// hidden sibling, never a folder of the final name.
+/// hidden sibling, never a folder of the final name; the next one with the same target deletes it.
 #[derive(Debug)]
 pub struct StagedDir {
     partial: TempDir,
     target: PathBuf,
     parent: PathBuf,
+    /// Locked for as long as this process lives: what tells a sibling in use from one left behind.
+    lock: File,
 }
 
 impl StagedDir {
@@ -43,6 +46,7 @@ impl StagedDir {
         let mut prefix = OsString::from(".");
         prefix.push(name);
         prefix.push(".partial-");
+        remove_stale(&parent, &prefix);
         let partial = tempfile::Builder::new()
             .prefix(&prefix)
             // The process's umask still applies, as for any other folder.
@@ -51,10 +55,13 @@ impl StagedDir {
             .map_err(Error::io("create a folder in", &parent))?;
         // A rename must mean the same thing after the process changes its working folder.
         let target = target.to_path_buf();
+        let lock = File::open(partial.path()).map_err(Error::io("open", partial.path()))?;
+        lock.lock().map_err(Error::io("lock", partial.path()))?;
         Ok(StagedDir {
             partial,
             target,
             parent,
+            lock,
         })
     }
 
@@ -83,8 +90,40 @@ impl StagedDir {
             Err(source) => return Err(Error::io("create", &self.target)(source)),
         }
         let _renamed = self.partial.keep();
+        self.lock
+            .unlock()
+            .map_err(Error::io("unlock", &self.target))?;
         sync(&self.parent)
     }
+}
+
+/// Deletes the siblings of processes that were killed. A failure is no one's concern: the run does
+/// not need their room.
+fn remove_stale(parent: &Path, prefix: &OsStr) {
+    for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
+        let ours = (entry.file_name().as_encoded_bytes()).starts_with(prefix.as_encoded_bytes());
+        if ours && is_stale(&entry.path()) {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Whether nobody holds the folder's lock. One that was made a moment ago may not be locked yet.
+fn is_stale(partial: &Path) -> bool {
+    let age = |partial: &Path| {
+        partial
+            .symlink_metadata()
+            .ok()?
+            .modified()
+            .ok()?
+            .elapsed()
+            .ok()
+    };
+    let settled = age(partial).is_some_and(|age| age > Duration::from_secs(10));
+    settled
+        && partial.is_dir()
+        && !partial.is_symlink()
+        && File::open(partial).is_ok_and(|dir| dir.try_lock().is_ok())
 }
 
 fn refuse_existing(target: &Path) -> Result<(), Error> {
@@ -206,12 +245,25 @@ mod tests {
     }
 
     #[test]
-    fn other_partials_are_left_alone() {
+    fn partials_of_dead_processes_are_deleted_and_those_of_living_ones_are_not() {
         let parent = tempfile::tempdir().unwrap();
-        let stale = parent.path().join(".model.partial-abcdef");
-        fs::create_dir(&stale).unwrap();
-        let staged = StagedDir::new(&parent.path().join("model")).unwrap();
-        staged.commit().unwrap();
-        assert!(stale.exists());
+        let target = parent.path().join("model");
+        let living = StagedDir::new(&target).unwrap();
+        let other = parent.path().join(".other.partial-abcdef");
+        let (stale, fresh) = (
+            parent.path().join(".model.partial-abcdef"),
+            parent.path().join(".model.partial-ghijkl"),
+        );
+        for dir in [&stale, &other, &fresh] {
+            fs::create_dir(dir).unwrap();
+            fs::write(dir.join("weights"), "1").unwrap();
+        }
+        let minute_ago = std::time::SystemTime::now() - Duration::from_secs(60);
+        for dir in [&stale, &other, &living.path().to_path_buf()] {
+            File::open(dir).unwrap().set_modified(minute_ago).unwrap();
+        }
+        StagedDir::new(&target).unwrap().commit().unwrap();
+        assert!(!stale.exists());
+        assert!(other.exists() && fresh.exists() && living.path().exists());
     }
 }

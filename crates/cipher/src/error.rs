@@ -91,6 +91,19 @@ pub enum Error {
         /// The norm's bias.
         bias: String,
     },
+    /// The adapter is not one that can be rewritten.
+    #[error("adapter {file}: {problem}")]
+    Adapter {
+        /// The file at fault.
+        file: PathBuf,
+        /// What was expected and found.
+        problem: String,
+    },
+    /// The encrypted base was not made from this model, or not with these options.
+    #[error(
+        "the encrypted base was not made from this model; give the folder that it was encrypted from, unchanged"
+    )]
+    OtherBase,
     /// The residual stream cannot be made wider.
     #[error("--expand: {reason}")]
     Expand {

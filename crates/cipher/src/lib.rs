@@ -4,6 +4,7 @@
 //! an axis), [`Secrets`] (one legal element for each axis), [`Plan`] (every output tensor, checked), [`encrypt`] (the
 //! write pass), [`Vocabulary`] (ids there and back).
 
+mod adapter;
 mod element;
 mod encrypt;
 mod error;
@@ -22,6 +23,7 @@ mod secrets;
 mod tokenizer;
 mod vocabulary;
 
+pub use adapter::encrypt_adapter;
 pub use encrypt::{Options, Summary, encrypt};
 pub use error::Error;
 pub use key::MasterKey;

@@ -124,7 +124,7 @@ impl<'a, T: Real> Pass<'a, T> {
             Work::Constant(_) => (None, false, 1.0),
         };
         let gain = gain
-            .map(|gain| self.factors(gain, divides, &spec.name))
+            .map(|gain| factors(self.source, gain, divides.then_some(&spec.name)))
             .transpose()?;
         let (rows, columns, row_factors, column_factors) = match spec.row.kind {
             Kind::Embed { rows, columns } => (side(rows)?, Some(side(columns)?), None, gain),
@@ -156,30 +156,6 @@ impl<'a, T: Real> Pass<'a, T> {
             column_factors,
             scale: T::from_f64(scale),
         })
-    }
-
-    /// g + offset, or one divided by it.
-    fn factors(&self, gain: &Gain, divides: bool, reader: &str) -> Result<Vec<T>, Error> {
-        let size = self
-            .source
-            .tensor(&gain.tensor)
-            .map_or(0, |tensor| tensor.shape.iter().product());
-        let mut values = self.read(&gain.tensor, 0..size, 1)?;
-        for value in &mut values {
-            let gain_value = value.to_f64() + gain.offset;
-            if divides && gain_value == 0.0 {
-                return Err(Error::ZeroGain {
-                    gain: gain.tensor.clone(),
-                    bias: reader.to_owned(),
-                });
-            }
-            *value = T::from_f64(if divides {
-                1.0 / gain_value
-            } else {
-                gain_value
-            });
-        }
-        Ok(values)
     }
 
     /// Output rows that are source rows in another order, with signs and scales.
@@ -283,7 +259,7 @@ impl<'a, T: Real> Pass<'a, T> {
     /// Rows of the source with their factors, and with the map of the columns applied.
     fn columns(&self, ready: &Ready<T>, rows: Range<usize>) -> Result<Vec<T>, Error> {
         let (width, wider) = (ready.from.1, ready.to.1);
-        let mut values = self.read(&ready.source, rows.clone(), width)?;
+        let mut values = read(self.source, &ready.source, rows.clone(), width)?;
         for (row, values) in rows.zip(values.chunks_exact_mut(width)) {
             let factor = match &ready.row_factors {
                 Some(factors) => factors[row] * ready.scale,
@@ -312,19 +288,6 @@ impl<'a, T: Real> Pass<'a, T> {
         Ok(values)
     }
 
-    /// Rows of a source tensor.
-    fn read(&self, name: &str, rows: Range<usize>, width: usize) -> Result<Vec<T>, Error> {
-        let tensor = self.source.tensor(name);
-        let tensor = tensor.ok_or_else(|| Error::Dtype(format!("tensor {name:?} is gone")))?;
-        let size = tensor.dtype.size();
-        let mut bytes = vec![0; rows.len() * width * size];
-        let start = rows.start * width * size;
-        self.source.read(name, start as u64, &mut bytes)?;
-        let mut values = vec![T::default(); rows.len() * width];
-        T::decode(tensor.dtype, &bytes, &mut values);
-        Ok(values)
-    }
-
     fn put(&self, output: &OutputTensor, start: usize, values: &[T]) -> Result<(), Error> {
         let beyond = |value: &T| value.to_f64().is_finite() && value.to_f64().abs() > F16_MAX;
         if output.dtype == Dtype::F16 && values.iter().any(beyond) {
@@ -341,6 +304,49 @@ impl<'a, T: Real> Pass<'a, T> {
         (self.progress)(bytes.len() as u64);
         Ok(())
     }
+}
+
+/// g + offset; or one divided by it, for the bias that is named.
+pub(crate) fn factors<T: Real>(
+    source: &Checkpoint,
+    gain: &Gain,
+    divided: Option<&String>,
+) -> Result<Vec<T>, Error> {
+    let tensor = source.tensor(&gain.tensor);
+    let size = tensor.map_or(0, |tensor| tensor.shape.iter().product());
+    let mut values: Vec<T> = read(source, &gain.tensor, 0..size, 1)?;
+    for value in &mut values {
+        let factor = value.to_f64() + gain.offset;
+        *value = T::from_f64(match divided {
+            None => factor,
+            Some(bias) if factor == 0.0 => {
+                return Err(Error::ZeroGain {
+                    gain: gain.tensor.clone(),
+                    bias: bias.clone(),
+                });
+            }
+            Some(_) => 1.0 / factor,
+        });
+    }
+    Ok(values)
+}
+
+/// Rows of a source tensor.
+fn read<T: Real>(
+    source: &Checkpoint,
+    name: &str,
+    rows: Range<usize>,
+    width: usize,
+) -> Result<Vec<T>, Error> {
+    let tensor = source.tensor(name);
+    let tensor = tensor.ok_or_else(|| Error::Dtype(format!("tensor {name:?} is gone")))?;
+    let size = tensor.dtype.size();
+    let mut bytes = vec![0; rows.len() * width * size];
+    let start = rows.start * width * size;
+    source.read(name, start as u64, &mut bytes)?;
+    let mut values = vec![T::default(); rows.len() * width];
+    T::decode(tensor.dtype, &bytes, &mut values);
+    Ok(values)
 }
 
 /// 0..size in ranges of at most `step`.
