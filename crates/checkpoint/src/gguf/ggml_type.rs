@@ -1,3 +1,4 @@
+use super::encode;
 use super::quant;
 
 /// The tensor formats that can be read: plain floats, and blocks of quantised values.
@@ -41,6 +42,11 @@ impl GgmlType {
         GgmlType::ALL.into_iter().find(|kind| kind.layout().0 == id)
     }
 
+    /// The format's number in a file.
+    pub fn id(self) -> u32 {
+        self.layout().0
+    }
+
     /// ggml's name, such as `Q4_K`.
     pub fn name(self) -> &'static str {
         self.layout().1
@@ -74,6 +80,34 @@ impl GgmlType {
             "one place for each value"
         );
         quant::dequantize(self, bytes, out);
+    }
+
+    /// Whether [`GgmlType::quantize`] can write this format.
+    pub fn can_be_written(self) -> bool {
+        matches!(
+            self,
+            GgmlType::F32 | GgmlType::F16 | GgmlType::Bf16 | GgmlType::Q8_0 | GgmlType::Q4K
+        )
+    }
+
+    /// `bytes = blocks whose values are nearest to values`: plain floats rounded to nearest even,
+    /// Q8_0 with the scale of its largest value, Q4_K by a search for small squared errors.
+    ///
+    /// False, with `bytes` of no use, if a value is not finite or not within the format's range.
+    ///
+    /// # Panics
+    /// If the format [cannot be written](GgmlType::can_be_written), `values` is not whole blocks,
+    /// or `bytes` has not exactly their size.
+    pub fn quantize(self, values: &[f32], bytes: &mut [u8]) -> bool {
+        let blocks = values.len() / self.block_values();
+        let whole = blocks * self.block_values() == values.len();
+        assert!(whole, "whole blocks of {}", self.name());
+        assert_eq!(
+            bytes.len(),
+            blocks * self.block_bytes(),
+            "the blocks' bytes"
+        );
+        encode::quantize(self, values, bytes)
     }
 
     /// Number, name, values in a block, bytes in a block.

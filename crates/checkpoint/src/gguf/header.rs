@@ -219,9 +219,9 @@ fn check_places(tensors: &[GgufTensor], alignment: u64, data_len: u64) -> Result
 /// What comes before the data may not be larger than this: 1 GiB.
 pub const MAX_HEADER_BYTES: u64 = 1 << 30;
 
-const DEFAULT_ALIGNMENT: u64 = 32;
+pub(super) const DEFAULT_ALIGNMENT: u64 = 32;
 const MAX_ALIGNMENT: u64 = 1 << 20;
-const MAX_RANK: u32 = 4;
+pub(super) const MAX_RANK: u32 = 4;
 /// An empty name, no sizes, format and offset.
 const TENSOR_BYTES: u64 = 24;
 /// An empty key, a type and one byte.

@@ -1,6 +1,7 @@
 use std::io::Read;
 
 use super::cursor::Cursor;
+use super::writer::put_text;
 use crate::Error;
 
 /// One value of a GGUF file's metadata.
@@ -140,6 +141,79 @@ impl MetadataArray {
             }
         })
     }
+}
+
+impl MetadataValue {
+    /// Appends the type number and the value. An integer takes 32 bits if it fits, as llama.cpp
+    /// expects of its keys, else 64.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        let mut put = |kind: u32, bytes: &[u8]| {
+            out.extend_from_slice(&kind.to_le_bytes());
+            out.extend_from_slice(bytes);
+        };
+        match self {
+            MetadataValue::Unsigned(value) => match u32::try_from(*value) {
+                Ok(value) => put(4, &value.to_le_bytes()),
+                Err(_) => put(10, &value.to_le_bytes()),
+            },
+            MetadataValue::Signed(value) => match i32::try_from(*value) {
+                Ok(value) => put(5, &value.to_le_bytes()),
+                Err(_) => put(11, &value.to_le_bytes()),
+            },
+            MetadataValue::F32(value) => put(6, &value.to_le_bytes()),
+            MetadataValue::F64(value) => put(12, &value.to_le_bytes()),
+            MetadataValue::Bool(value) => put(7, &[u8::from(*value)]),
+            MetadataValue::String(text) => {
+                put(8, &[]);
+                put_text(out, text);
+            }
+            MetadataValue::Array(array) => {
+                put(9, &[]);
+                array.write(out);
+            }
+        }
+    }
+}
+
+impl MetadataArray {
+    fn write(&self, out: &mut Vec<u8>) {
+        match self {
+            MetadataArray::U8(values) => put_numbers(out, 0, values, u8::to_le_bytes),
+            MetadataArray::I8(values) => put_numbers(out, 1, values, i8::to_le_bytes),
+            MetadataArray::U16(values) => put_numbers(out, 2, values, u16::to_le_bytes),
+            MetadataArray::I16(values) => put_numbers(out, 3, values, i16::to_le_bytes),
+            MetadataArray::U32(values) => put_numbers(out, 4, values, u32::to_le_bytes),
+            MetadataArray::I32(values) => put_numbers(out, 5, values, i32::to_le_bytes),
+            MetadataArray::F32(values) => put_numbers(out, 6, values, f32::to_le_bytes),
+            MetadataArray::Bool(values) => put_numbers(out, 7, values, |flag| [u8::from(flag)]),
+            MetadataArray::String(texts) => {
+                put_head(out, 8, texts.len());
+                texts.iter().for_each(|text| put_text(out, text));
+            }
+            MetadataArray::Array(arrays) => {
+                put_head(out, 9, arrays.len());
+                arrays.iter().for_each(|array| array.write(out));
+            }
+            MetadataArray::U64(values) => put_numbers(out, 10, values, u64::to_le_bytes),
+            MetadataArray::I64(values) => put_numbers(out, 11, values, i64::to_le_bytes),
+            MetadataArray::F64(values) => put_numbers(out, 12, values, f64::to_le_bytes),
+        }
+    }
+}
+
+fn put_head(out: &mut Vec<u8>, kind: u32, len: usize) {
+    out.extend_from_slice(&kind.to_le_bytes());
+    out.extend_from_slice(&(len as u64).to_le_bytes());
+}
+
+fn put_numbers<T: Copy, const N: usize>(
+    out: &mut Vec<u8>,
+    kind: u32,
+    values: &[T],
+    to_le_bytes: impl Fn(T) -> [u8; N],
+) {
+    put_head(out, kind, values.len());
+    out.extend(values.iter().flat_map(|value| to_le_bytes(*value)));
 }
 
 fn numbers<R: Read, T, const N: usize>(

@@ -159,19 +159,21 @@ fn six_bit_pair(packed: &[u8], i: usize) -> (f32, f32) {
     (f32::from(s), f32::from(t))
 }
 
+/// Hexadecimal text of a golden file.
+#[cfg(test)]
+pub(super) fn unhex(text: &serde_json::Value) -> Vec<u8> {
+    let text = text.as_str().unwrap();
+    assert_eq!(text.len() % 2, 0);
+    (0..text.len())
+        .step_by(2)
+        .map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap())
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::Value;
-
-    fn unhex(text: &Value) -> Vec<u8> {
-        let text = text.as_str().unwrap();
-        assert_eq!(text.len() % 2, 0);
-        (0..text.len())
-            .step_by(2)
-            .map(|i| u8::from_str_radix(&text[i..i + 2], 16).unwrap())
-            .collect()
-    }
 
     #[test]
     fn every_format_agrees_bit_for_bit_with_the_reference() {
