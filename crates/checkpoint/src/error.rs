@@ -149,6 +149,17 @@ pub enum Error {
         /// What to do instead.
         advice: &'static str,
     },
+
+    /// A model is sound, but cannot be written as GGUF such that llama.cpp computes the same.
+    #[error("{place} cannot be written as GGUF: {what}; {advice}", place = .place.display())]
+    UnsupportedExport {
+        /// The folder or its `config.json`.
+        place: PathBuf,
+        /// The field or tensor, what was expected and what was found.
+        what: String,
+        /// What to do instead.
+        advice: &'static str,
+    },
 }
 
 impl Error {

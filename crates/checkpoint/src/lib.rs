@@ -32,9 +32,11 @@
 
 mod dtype;
 mod error;
+mod export;
 mod fingerprint;
 mod folder;
 pub mod gguf;
+mod gguf_arch;
 mod import;
 mod json;
 pub mod safetensors;
@@ -44,6 +46,7 @@ mod writer;
 
 pub use dtype::Dtype;
 pub use error::Error;
+pub use export::{GgufWeights, MANIFEST_KEY, OpaqueVocabulary, export_gguf};
 pub use folder::Checkpoint;
 pub use import::import_gguf;
 pub use json::{read_json, write_json};

@@ -1,60 +1,80 @@
 use crate::Error;
-use crate::gguf::{GgufFile, GgufHeader, MetadataArray, MetadataValue};
+use crate::gguf::{GgmlType, GgufFile, GgufHeader, GgufTensor, MetadataArray, MetadataValue};
 
 /// A GGUF file's metadata, with messages that name the file and the key.
-pub(super) struct Metadata<'a> {
+pub(crate) struct Metadata<'a> {
     file: &'a GgufFile,
 }
 
 impl<'a> Metadata<'a> {
-    pub(super) fn new(file: &'a GgufFile) -> Metadata<'a> {
+    pub(crate) fn new(file: &'a GgufFile) -> Metadata<'a> {
         Metadata { file }
     }
 
-    pub(super) fn header(&self) -> &'a GgufHeader {
+    pub(crate) fn header(&self) -> &'a GgufHeader {
         self.file.header()
     }
 
-    pub(super) fn keys(&self) -> impl Iterator<Item = &'a str> {
+    pub(crate) fn tensor(&self, name: &str) -> Option<&'a GgufTensor> {
+        self.file.tensor(name)
+    }
+
+    /// The values of a short tensor, if there is one of this name.
+    pub(crate) fn vector(&self, name: &str) -> Result<Option<Vec<f32>>, Error> {
+        let Some(tensor) = self.tensor(name) else {
+            return Ok(None);
+        };
+        let kind = GgmlType::F32;
+        if tensor.kind != kind || tensor.byte_len > MAX_VECTOR_BYTES {
+            return Err(self.broken(format!("tensor {name:?} should be a short list in F32")));
+        }
+        let mut bytes = vec![0; tensor.byte_len as usize];
+        self.file.read(name, 0, &mut bytes)?;
+        let mut values = vec![0.0; bytes.len() / kind.block_bytes()];
+        kind.dequantize(&bytes, &mut values);
+        Ok(Some(values))
+    }
+
+    pub(crate) fn keys(&self) -> impl Iterator<Item = &'a str> {
         self.header().metadata.iter().map(|(key, _)| key.as_str())
     }
 
-    pub(super) fn has(&self, key: &str) -> bool {
+    pub(crate) fn has(&self, key: &str) -> bool {
         self.header().value(key).is_some()
     }
 
-    pub(super) fn size(&self, key: &str) -> Result<usize, Error> {
+    pub(crate) fn size(&self, key: &str) -> Result<usize, Error> {
         self.optional_size(key)?.ok_or_else(|| self.missing(key))
     }
 
-    pub(super) fn optional_size(&self, key: &str) -> Result<Option<usize>, Error> {
+    pub(crate) fn optional_size(&self, key: &str) -> Result<Option<usize>, Error> {
         self.optional(key, "an unsigned integer", |value| {
             value.as_u64().and_then(|value| usize::try_from(value).ok())
         })
     }
 
-    pub(super) fn number(&self, key: &str) -> Result<f64, Error> {
+    pub(crate) fn number(&self, key: &str) -> Result<f64, Error> {
         self.optional_number(key)?.ok_or_else(|| self.missing(key))
     }
 
-    pub(super) fn optional_number(&self, key: &str) -> Result<Option<f64>, Error> {
+    pub(crate) fn optional_number(&self, key: &str) -> Result<Option<f64>, Error> {
         let positive = |value: &MetadataValue| value.as_f64().filter(|v| v.is_finite() && *v > 0.0);
         self.optional(key, "a positive number", positive)
     }
 
-    pub(super) fn optional_bool(&self, key: &str) -> Result<Option<bool>, Error> {
+    pub(crate) fn optional_bool(&self, key: &str) -> Result<Option<bool>, Error> {
         self.optional(key, "a BOOL", MetadataValue::as_bool)
     }
 
-    pub(super) fn text(&self, key: &str) -> Result<&'a str, Error> {
+    pub(crate) fn text(&self, key: &str) -> Result<&'a str, Error> {
         self.optional_text(key)?.ok_or_else(|| self.missing(key))
     }
 
-    pub(super) fn optional_text(&self, key: &str) -> Result<Option<&'a str>, Error> {
+    pub(crate) fn optional_text(&self, key: &str) -> Result<Option<&'a str>, Error> {
         self.optional(key, "a STRING", MetadataValue::as_str)
     }
 
-    pub(super) fn texts(&self, key: &str) -> Result<&'a [String], Error> {
+    pub(crate) fn texts(&self, key: &str) -> Result<&'a [String], Error> {
         let strings = self.optional(key, "an array of STRINGs", |value| match value {
             MetadataValue::Array(MetadataArray::String(strings)) => Some(strings.as_slice()),
             _ => None,
@@ -62,7 +82,7 @@ impl<'a> Metadata<'a> {
         strings.ok_or_else(|| self.missing(key))
     }
 
-    pub(super) fn integers(&self, key: &str) -> Result<&'a [i32], Error> {
+    pub(crate) fn integers(&self, key: &str) -> Result<&'a [i32], Error> {
         let integers = self.optional(key, "an array of INT32", |value| match value {
             MetadataValue::Array(MetadataArray::I32(integers)) => Some(integers.as_slice()),
             _ => None,
@@ -70,14 +90,14 @@ impl<'a> Metadata<'a> {
         integers.ok_or_else(|| self.missing(key))
     }
 
-    pub(super) fn broken(&self, problem: String) -> Error {
+    pub(crate) fn broken(&self, problem: String) -> Error {
         Error::Gguf {
             file: self.file.path().to_path_buf(),
             problem,
         }
     }
 
-    pub(super) fn unsupported(&self, what: String, advice: &'static str) -> Error {
+    pub(crate) fn unsupported(&self, what: String, advice: &'static str) -> Error {
         Error::UnsupportedGguf {
             file: self.file.path().to_path_buf(),
             what,
@@ -105,3 +125,9 @@ impl<'a> Metadata<'a> {
         }
     }
 }
+
+/// Advice for whatever the import refuses.
+pub(crate) const USE_FOLDER: &str = "use the model's Hugging Face folder instead";
+
+/// Far more than the coordinates of a head.
+const MAX_VECTOR_BYTES: u64 = 1 << 16;

@@ -33,7 +33,7 @@ pub(super) const TOKENS: [&str; 7] = ["<s>", "</s>", "<tool>", "a", "b", "ab", "
 pub(super) const KINDS: [i32; 7] = [3, 3, 4, 1, 1, 1, 1];
 
 /// Values that bf16 holds exactly, different for every tensor and place.
-pub(super) fn values(name: &str, len: usize) -> Vec<f32> {
+pub(crate) fn values(name: &str, len: usize) -> Vec<f32> {
     let mut state = name
         .bytes()
         .fold(17u32, |s, b| s.wrapping_mul(31).wrapping_add(b.into()));

@@ -136,20 +136,28 @@ fn the_config_states_what_the_metadata_says() {
 
 #[test]
 fn what_cannot_be_carried_over_is_refused() {
-    let architecture = GgufBuilder::new().string("general.architecture", "qwen2");
+    let architecture = GgufBuilder::new().string("general.architecture", "mamba");
     assert_refused(
         &architecture,
-        "\"qwen2\", and only \"llama\" is imported; use the model's",
+        "\"mamba\", and what is imported is llama, smollm3, qwen2, ",
     );
+    assert_refused(&architecture, "; use the model's Hugging Face folder");
+    let experts = GgufBuilder::new()
+        .string("general.architecture", "qwen2")
+        .u32("qwen2.expert_count", 8);
+    assert_refused(&experts, "it is a \"qwen2\" model with 8 experts");
     assert_refused(&GgufBuilder::new(), "\"general.architecture\" is missing");
     assert_refused(
         &tiny().f32("llama.attention.scale", 0.5),
         "\"llama.attention.scale\"",
     );
-    assert_refused(&tiny().u32("llama.expert_count", 8), "mixture of experts");
     assert_refused(
-        &tiny().string("llama.rope.scaling.type", "yarn"),
-        "\"yarn\"",
+        &tiny().u32("llama.attention.sliding_window", 8),
+        "\"llama.attention.sliding_window\"",
+    );
+    assert_refused(
+        &tiny().string("llama.rope.scaling.type", "longrope"),
+        "\"longrope\"",
     );
     assert_refused(
         &tiny().f32("llama.rope.scaling.factor", 2.0),
@@ -223,12 +231,17 @@ fn contradictions_in_the_shape_are_refused() {
     let deep = GgufBuilder::new()
         .string("general.architecture", "llama")
         .tensor("token_embd.weight", GgmlType::F32, &[1], &[0; 4])
-        .u32("llama.block_count", u32::MAX);
-    assert_refused(&deep, "block_count is 4294967295");
-    let negative = GgufBuilder::new()
-        .string("general.architecture", "llama")
-        .tensor("token_embd.weight", GgmlType::F32, &[1], &[0; 4])
-        .f32("llama.block_count", 1.0);
+        .u32("llama.embedding_length", 4)
+        .u32("llama.feed_forward_length", 6);
+    let many = deep.clone().u32("llama.block_count", u32::MAX);
+    assert_refused(&many, "block_count is 4294967295");
+    assert_refused(
+        &deep.clone().u32("llama.block_count", 0),
+        "block_count is 0",
+    );
+    let few = deep.clone().u32("llama.block_count", 9);
+    assert_refused(&few, "block_count is 9, but there are 1 tensors");
+    let negative = deep.f32("llama.block_count", 1.0);
     assert_refused(&negative, "should be an unsigned integer");
 }
 

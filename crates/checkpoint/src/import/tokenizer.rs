@@ -2,8 +2,7 @@ use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 
-use super::llama::USE_FOLDER;
-use super::metadata::Metadata;
+use super::metadata::{Metadata, USE_FOLDER};
 use super::pretokenizer::PreTokenizer;
 use crate::Error;
 
@@ -105,10 +104,6 @@ impl Tokenizer {
             pad,
             unk,
         })
-    }
-
-    pub(super) fn len(&self) -> usize {
-        self.tokens.len()
     }
 
     pub(super) fn bos(&self) -> Option<usize> {
