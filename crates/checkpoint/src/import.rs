@@ -2,6 +2,7 @@
 
 pub(crate) mod metadata;
 mod pretokenizer;
+mod sentencepiece;
 mod tokenizer;
 
 use std::collections::HashSet;

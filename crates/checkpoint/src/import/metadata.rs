@@ -90,6 +90,14 @@ impl<'a> Metadata<'a> {
         integers.ok_or_else(|| self.missing(key))
     }
 
+    pub(crate) fn floats(&self, key: &str) -> Result<&'a [f32], Error> {
+        let floats = self.optional(key, "an array of FLOAT32", |value| match value {
+            MetadataValue::Array(MetadataArray::F32(floats)) => Some(floats.as_slice()),
+            _ => None,
+        })?;
+        floats.ok_or_else(|| self.missing(key))
+    }
+
     pub(crate) fn broken(&self, problem: String) -> Error {
         Error::Gguf {
             file: self.file.path().to_path_buf(),

@@ -10,8 +10,12 @@ pub(super) enum PreTokenizer {
     Gpt2,
     /// Digits one by one, then GPT-2's rule.
     SmolLm,
+    /// Unicode's composed form, then GPT-2's rule: OLMo and GPT-NeoX.
+    Olmo,
     /// The rule of Llama 3.
     Llama3,
+    /// Llama 3's splitting alone: OLMo 2 and Phi-4.
+    Dbrx,
     /// The rule of Qwen2.
     Qwen2,
 }
@@ -19,9 +23,11 @@ pub(super) enum PreTokenizer {
 impl PreTokenizer {
     pub(super) fn from_name(name: &str) -> Option<PreTokenizer> {
         match name {
-            "default" | "gpt-2" => Some(PreTokenizer::Gpt2),
+            "default" | "gpt-2" | "phi-2" => Some(PreTokenizer::Gpt2),
+            "olmo" => Some(PreTokenizer::Olmo),
             "smollm" => Some(PreTokenizer::SmolLm),
-            "llama-bpe" => Some(PreTokenizer::Llama3),
+            "llama-bpe" | "llama3" | "llama-v3" => Some(PreTokenizer::Llama3),
+            "dbrx" | "smaug-bpe" => Some(PreTokenizer::Dbrx),
             "qwen2" => Some(PreTokenizer::Qwen2),
             _ => None,
         }
@@ -39,7 +45,7 @@ impl PreTokenizer {
 
     pub(super) fn normalizer(self) -> Value {
         match self {
-            PreTokenizer::Qwen2 => json!({"type": "NFC"}),
+            PreTokenizer::Qwen2 | PreTokenizer::Olmo => json!({"type": "NFC"}),
             _ => Value::Null,
         }
     }
@@ -59,9 +65,9 @@ impl PreTokenizer {
             })
         };
         match self {
-            PreTokenizer::Gpt2 => byte_level(true),
+            PreTokenizer::Gpt2 | PreTokenizer::Olmo => byte_level(true),
             PreTokenizer::SmolLm => sequence(json!({"type": "Digits", "individual_digits": true})),
-            PreTokenizer::Llama3 => sequence(split(LLAMA3)),
+            PreTokenizer::Llama3 | PreTokenizer::Dbrx => sequence(split(LLAMA3)),
             PreTokenizer::Qwen2 => sequence(split(QWEN2)),
         }
     }

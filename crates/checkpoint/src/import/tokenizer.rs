@@ -4,15 +4,15 @@ use serde_json::{Map, Value, json};
 
 use super::metadata::{Metadata, USE_FOLDER};
 use super::pretokenizer::PreTokenizer;
+use super::sentencepiece::SentencePiece;
 use crate::Error;
 
-/// A byte-level BPE tokenizer, as GGUF metadata states it.
+/// A BPE tokenizer, as GGUF metadata states it: over bytes, or over SentencePiece's pieces.
 #[derive(Debug)]
 pub(super) struct Tokenizer {
     tokens: Vec<String>,
     kinds: Vec<TokenKind>,
-    merges: Vec<String>,
-    pre: PreTokenizer,
+    scheme: Scheme,
     add_bos: bool,
     add_eos: bool,
     bos: Option<usize>,
@@ -23,8 +23,18 @@ pub(super) struct Tokenizer {
     chat_template: Option<String>,
 }
 
+/// How text is cut and joined.
+#[derive(Debug)]
+enum Scheme {
+    Bytes {
+        merges: Vec<String>,
+        pre: PreTokenizer,
+    },
+    Pieces(SentencePiece),
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum TokenKind {
+pub(super) enum TokenKind {
     /// Reached by merges.
     Plain,
     /// Found in the text before merging, and shown in decoded text.
@@ -35,36 +45,41 @@ enum TokenKind {
 
 impl Tokenizer {
     pub(super) fn read(metadata: &Metadata<'_>) -> Result<Tokenizer, Error> {
-        match metadata.text("tokenizer.ggml.model")? {
-            "gpt2" => {}
-            "llama" => {
-                return Err(metadata.unsupported(
-                    "its tokenizer is SentencePiece (tokenizer.ggml.model is \"llama\"), and only \
-                     byte-level BPE is imported"
-                        .to_owned(),
-                    USE_FOLDER,
-                ));
-            }
-            other => {
-                return Err(metadata.unsupported(
-                    format!("tokenizer.ggml.model is {other:?}, and only \"gpt2\" is imported"),
-                    USE_FOLDER,
-                ));
-            }
-        }
-        let pre = metadata
-            .optional_text("tokenizer.ggml.pre")?
-            .unwrap_or("default");
-        let pre = PreTokenizer::from_name(pre).ok_or_else(|| {
-            metadata.unsupported(
-                format!("the text splitting rule tokenizer.ggml.pre {pre:?} is not known"),
-                USE_FOLDER,
-            )
-        })?;
+        let model = metadata.text("tokenizer.ggml.model")?;
         let tokens = metadata.texts("tokenizer.ggml.tokens")?.to_vec();
         let kinds = kinds(metadata, tokens.len())?;
-        let merges = metadata.texts("tokenizer.ggml.merges")?.to_vec();
-        check_vocabulary(metadata, &tokens, &merges)?;
+        let scheme = match model {
+            "gpt2" => {
+                let pre = metadata.optional_text("tokenizer.ggml.pre")?;
+                let pre = pre.unwrap_or("default");
+                let pre = PreTokenizer::from_name(pre).ok_or_else(|| {
+                    metadata.unsupported(
+                        format!("the text splitting rule tokenizer.ggml.pre {pre:?} is not known"),
+                        USE_FOLDER,
+                    )
+                })?;
+                let merges = metadata.texts("tokenizer.ggml.merges")?.to_vec();
+                Scheme::Bytes { merges, pre }
+            }
+            "llama" => Scheme::Pieces(SentencePiece::read(metadata, &tokens, &kinds)?),
+            other => {
+                return Err(metadata.unsupported(
+                    format!(
+                        "tokenizer.ggml.model is {other:?}, and only \"gpt2\" and \"llama\" are \
+                         imported"
+                    ),
+                    USE_FOLDER,
+                ));
+            }
+        };
+        check_vocabulary(metadata, &tokens, scheme.merges())?;
+        // What llama.cpp takes for granted of SentencePiece.
+        let default = |name: &str| match (&scheme, name) {
+            (Scheme::Pieces(_), "unknown") => Some(0),
+            (Scheme::Pieces(_), "bos") => Some(1),
+            (Scheme::Pieces(_), "eos") => Some(2),
+            _ => None,
+        };
 
         let id = |name: &str| -> Result<Option<usize>, Error> {
             let key = format!("tokenizer.ggml.{name}_token_id");
@@ -73,7 +88,7 @@ impl Tokenizer {
                     "{key} is {id}, but there are {} tokens",
                     tokens.len()
                 ))),
-                id => Ok(id),
+                id => Ok(id.or(default(name).filter(|id| *id < tokens.len()))),
             }
         };
         let (bos, eos, eot) = (id("bos")?, id("eos")?, id("eot")?);
@@ -89,15 +104,14 @@ impl Tokenizer {
             Ok(add)
         };
         Ok(Tokenizer {
-            add_bos: flag("bos", pre.adds_bos(), bos)?,
+            add_bos: flag("bos", scheme.adds_bos(), bos)?,
             add_eos: flag("eos", false, eos)?,
             chat_template: metadata
                 .optional_text("tokenizer.chat_template")?
                 .map(str::to_owned),
             tokens,
             kinds,
-            merges,
-            pre,
+            scheme,
             bos,
             eos,
             eot,
@@ -137,31 +151,27 @@ impl Tokenizer {
             .enumerate()
             .map(|(id, token)| (token.clone(), json!(id)))
             .collect();
+        let pieces = matches!(self.scheme, Scheme::Pieces(_));
         json!({
             "version": "1.0",
             "truncation": null,
             "padding": null,
             "added_tokens": added,
-            "normalizer": self.pre.normalizer(),
-            "pre_tokenizer": self.pre.json(),
+            "normalizer": self.scheme.normalizer(),
+            "pre_tokenizer": self.scheme.pre_tokenizer(),
             "post_processor": self.post_processor(),
-            "decoder": {
-                "type": "ByteLevel",
-                "add_prefix_space": true,
-                "trim_offsets": true,
-                "use_regex": true,
-            },
+            "decoder": self.scheme.decoder(),
             "model": {
                 "type": "BPE",
                 "dropout": null,
-                "unk_token": null,
+                "unk_token": if pieces { self.text(self.unk) } else { None },
                 "continuing_subword_prefix": null,
                 "end_of_word_suffix": null,
-                "fuse_unk": false,
-                "byte_fallback": false,
-                "ignore_merges": self.pre.ignores_merges(),
+                "fuse_unk": pieces,
+                "byte_fallback": pieces,
+                "ignore_merges": self.scheme.ignores_merges(),
                 "vocab": vocab,
-                "merges": self.merges,
+                "merges": self.scheme.merges(),
             },
         })
     }
@@ -227,12 +237,15 @@ impl Tokenizer {
     }
 
     fn added_token(&self, id: usize, kind: TokenKind) -> Map<String, Value> {
+        // A token that SentencePiece's space is part of is found in texts that have it.
+        let text = self.text(Some(id)).unwrap_or_default();
+        let normalized = matches!(self.scheme, Scheme::Pieces(_)) && text.contains('\u{2581}');
         let fields = [
-            ("content", json!(self.text(Some(id)))),
+            ("content", json!(text)),
             ("single_word", json!(false)),
             ("lstrip", json!(false)),
             ("rstrip", json!(false)),
-            ("normalized", json!(false)),
+            ("normalized", json!(normalized)),
             ("special", json!(kind == TokenKind::Control)),
         ];
         fields
@@ -275,6 +288,56 @@ impl Tokenizer {
             "pair": pair,
             "special_tokens": special,
         })
+    }
+}
+
+impl Scheme {
+    fn merges(&self) -> &[String] {
+        match self {
+            Scheme::Bytes { merges, .. } => merges,
+            Scheme::Pieces(pieces) => pieces.merges(),
+        }
+    }
+
+    /// Whether a text begins with the BOS token unless the file says otherwise.
+    fn adds_bos(&self) -> bool {
+        match self {
+            Scheme::Bytes { pre, .. } => pre.adds_bos(),
+            Scheme::Pieces(_) => true,
+        }
+    }
+
+    fn ignores_merges(&self) -> bool {
+        match self {
+            Scheme::Bytes { pre, .. } => pre.ignores_merges(),
+            Scheme::Pieces(_) => false,
+        }
+    }
+
+    fn normalizer(&self) -> Value {
+        match self {
+            Scheme::Bytes { pre, .. } => pre.normalizer(),
+            Scheme::Pieces(pieces) => pieces.normalizer(),
+        }
+    }
+
+    fn pre_tokenizer(&self) -> Value {
+        match self {
+            Scheme::Bytes { pre, .. } => pre.json(),
+            Scheme::Pieces(_) => Value::Null,
+        }
+    }
+
+    fn decoder(&self) -> Value {
+        match self {
+            Scheme::Bytes { .. } => json!({
+                "type": "ByteLevel",
+                "add_prefix_space": true,
+                "trim_offsets": true,
+                "use_regex": true,
+            }),
+            Scheme::Pieces(pieces) => pieces.decoder(),
+        }
     }
 }
 

@@ -94,6 +94,13 @@ fn each_splitting_rule_is_stated_as_its_models_state_it() {
         llama3["post_processor"]["special_tokens"]["<s>"]["ids"],
         json!([0])
     );
+    let dbrx = tokenizer(Some("dbrx"));
+    assert_eq!(dbrx["pre_tokenizer"], llama3["pre_tokenizer"]);
+    assert_eq!(dbrx["model"]["ignore_merges"], false);
+    assert_eq!(dbrx["post_processor"], Value::Null);
+    let olmo = tokenizer(Some("olmo"));
+    assert_eq!(olmo["normalizer"]["type"], "NFC");
+    assert_eq!(olmo["pre_tokenizer"]["type"], "ByteLevel");
     let qwen2 = tokenizer(Some("qwen2"));
     assert_eq!(qwen2["normalizer"]["type"], "NFC");
     assert_eq!(qwen2["post_processor"], Value::Null);
@@ -109,7 +116,10 @@ fn unsound_vocabularies_are_refused() {
             .strings("tokenizer.ggml.merges", merges);
         with_tensors(builder, TINY, true, false)
     };
-    assert_refused(&with("llama", &TOKENS, &KINDS, &[]), "SentencePiece");
+    assert_refused(
+        &with("llama", &TOKENS, &KINDS, &[]),
+        "tokenizer.ggml.scores\" is missing",
+    );
     assert_refused(&with("bert", &TOKENS, &KINDS, &[]), "\"bert\"");
     assert_refused(
         &with("gpt2", &TOKENS, &KINDS[1..], &[]),
