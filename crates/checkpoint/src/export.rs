@@ -242,4 +242,8 @@ const KEPT: [&str; 3] = ["_norm.", "ffn_gate_inp", "position_embd"];
 const QUANTIZATION_VERSION: u64 = 2;
 
 #[cfg(test)]
+mod refusals;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
 mod tests;

@@ -51,7 +51,7 @@ pub(crate) static ARCHS: [GgufArch; 14] = [
             Entry::HeadDim,
             SILU,
             CONTEXT,
-            RMS_EPS,
+            RMS_EPS_1E5,
             Entry::Rope(RopeRules {
                 theta: 1e6,
                 llama3: true,
@@ -365,7 +365,7 @@ pub(crate) static ARCHS: [GgufArch; 14] = [
             KV_HEADS,
             SILU,
             CONTEXT,
-            RMS_EPS,
+            RMS_EPS_1E5,
             Entry::Rope(RopeRules {
                 partial: Some((&["partial_rotary_factor"], 1.0)),
                 long: true,
@@ -390,7 +390,7 @@ pub(crate) static ARCHS: [GgufArch; 14] = [
             KV_HEADS,
             SILU,
             CONTEXT,
-            RMS_EPS,
+            RMS_EPS_1E5,
             Entry::Rope(RopeRules::PLAIN),
             fixed("attention_bias", &[Const::Flag(false)]),
             Entry::Tied(false),
@@ -504,6 +504,13 @@ const RMS_EPS: Entry = Entry::Number(Param {
     config: &["rms_norm_eps"],
     key: "attention.layer_norm_rms_epsilon",
     absent: Absent::Number(1e-6),
+});
+/// The model classes of Mixtral, Phi-3 and OLMo 2 have another default.
+const RMS_EPS_1E5: Entry = Entry::Number(Param {
+    field: Field::NormEps,
+    config: &["rms_norm_eps"],
+    key: "attention.layer_norm_rms_epsilon",
+    absent: Absent::Number(1e-5),
 });
 const EXPERTS: Entry = size(
     Field::Experts,
