@@ -80,22 +80,30 @@ impl Line {
         best.1
     }
 
+    /// `1 / a`, or 0 where every x is rounded to 0.
+    fn inverse(self) -> f32 {
+        if self.a > 0.0 { 1.0 / self.a } else { 0.0 }
+    }
+
     /// The integer nearest to `(x + b) / a` that four bits hold.
-    fn round(self, x: f32) -> f32 {
-        let inverse = if self.a > 0.0 { 1.0 / self.a } else { 0.0 };
+    fn round(self, inverse: f32, x: f32) -> f32 {
         nearest(((x + self.b) * inverse).clamp(0.0, TOP))
     }
 
     /// With q as this line rounds x: the a and b that minimise `sum (a q - b - x)^2`, b >= 0.
     fn least_squares(self, x: &[f32; PART]) -> Line {
-        let [mut q1, mut q2, mut x1, mut xq] = [0.0f32; 4];
-        for x in x {
-            let q = self.round(*x);
-            q1 += q;
-            q2 += q * q;
-            x1 += x;
-            xq += x * q;
+        let inverse = self.inverse();
+        let [mut q1, mut q2, mut x1, mut xq] = [[0.0f32; LANES]; 4];
+        for x in x.as_chunks::<LANES>().0 {
+            for lane in 0..LANES {
+                let q = self.round(inverse, x[lane]);
+                q1[lane] += q;
+                q2[lane] += q * q;
+                x1[lane] += x[lane];
+                xq[lane] += x[lane] * q;
+            }
         }
+        let [q1, q2, x1, xq] = [q1, q2, x1, xq].map(|lanes| lanes.iter().sum::<f32>());
         let n = PART as f32;
         let spread = n * q2 - q1 * q1;
         if spread <= 0.0 {
@@ -114,11 +122,15 @@ impl Line {
     }
 
     fn error(self, x: &[f32; PART]) -> f32 {
-        let part = |x: &f32| {
-            let off = self.a * self.round(*x) - self.b - x;
-            off * off
-        };
-        x.iter().map(part).sum()
+        let inverse = self.inverse();
+        let mut sums = [0.0f32; LANES];
+        for x in x.as_chunks::<LANES>().0 {
+            for lane in 0..LANES {
+                let off = self.a * self.round(inverse, x[lane]) - self.b - x[lane];
+                sums[lane] += off * off;
+            }
+        }
+        sums.iter().sum()
     }
 }
 
@@ -177,9 +189,10 @@ impl Scales {
         let [mut uu, mut uv, mut vv, mut xu, mut xv] = [0.0f64; 5];
         for (i, x) in parts.iter().enumerate() {
             let line = self.line(i);
+            let inverse = line.inverse();
             let v = f64::from(self.t[i]);
             for x in x {
-                let u = f64::from(self.s[i] * line.round(*x));
+                let u = f64::from(self.s[i] * line.round(inverse, *x));
                 let x = f64::from(*x);
                 uu += u * u;
                 uv += u * v;
@@ -224,8 +237,10 @@ impl Scales {
         block[16..].fill(0);
         for (i, x) in parts.iter().enumerate() {
             let line = self.line(i);
+            let inverse = line.inverse();
             for (l, x) in x.iter().enumerate() {
-                block[16 + 32 * (i / 2) + l] |= (line.round(*x) as u8) << (4 * (i % 2));
+                let q = line.round(inverse, *x) as u8;
+                block[16 + 32 * (i / 2) + l] |= q << (4 * (i % 2));
             }
         }
     }
@@ -254,6 +269,8 @@ fn nearest(value: f32) -> f32 {
 }
 
 const PART: usize = 32;
+/// Sums are taken in this many columns, so that loops become vectors.
+const LANES: usize = 8;
 const TOP: f32 = 15.0;
 const SIX_BITS: f32 = 63.0;
 const ROUNDS: usize = 2;
