@@ -3,7 +3,8 @@
 //! Nothing here knows a key. A [`Checkpoint`] is opened by its headers alone; data is read a block
 //! at a time, by position, from as many threads as wanted. A [`CheckpointWriter`] fixes every
 //! header first and then takes blocks in any order. A [`StagedDir`] makes the whole folder appear
-//! at once or not at all.
+//! at once or not at all. [`import_gguf`] makes a folder of a GGUF file, and [`export_gguf`] a GGUF
+//! file with an opaque vocabulary of a folder.
 //!
 //! ```
 //! use equicrypt_checkpoint::{Checkpoint, CheckpointWriter, Dtype, StagedDir, TensorHeader};

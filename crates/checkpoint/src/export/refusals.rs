@@ -200,6 +200,36 @@ fn folders_that_contradict_themselves_are_refused() {
             "{message:?} should say {expected:?}"
         );
     }
+    let mixtral = config(
+        "mixtral",
+        json!({"num_local_experts": 3, "num_experts_per_tok": 2}),
+    );
+    for (model, field, value, expected) in [
+        (
+            &llama,
+            "num_hidden_layers",
+            1 << 28,
+            "268435456 layers are more than llama.cpp's 512",
+        ),
+        (
+            &mixtral,
+            "num_local_experts",
+            1 << 28,
+            "2 of 268435456 experts are to be used",
+        ),
+        (
+            &mixtral,
+            "num_experts_per_tok",
+            4,
+            "4 of 3 experts are to be used",
+        ),
+    ] {
+        let message = refusal(model, |config, _| config[field] = json!(value));
+        assert!(
+            message.contains(expected),
+            "{message:?} should say {expected:?}"
+        );
+    }
     let message = refusal(&llama, |_, headers| {
         headers.retain(|header| header.name != "model.norm.weight");
     });

@@ -75,7 +75,7 @@ impl Facts {
             .collect()
     }
 
-    fn check_heads(&self) -> Result<(), String> {
+    fn check_counts(&self) -> Result<(), String> {
         let heads = self.size(Field::Heads);
         let kv_heads = self.sizes.get(&Field::KvHeads).copied().unwrap_or(heads);
         if heads == 0 || kv_heads == 0 || !heads.is_multiple_of(kv_heads) {
@@ -83,9 +83,17 @@ impl Facts {
                 "{heads} query heads cannot share {kv_heads} key-value heads"
             ));
         }
+        let layers = self.size(Field::Layers);
+        if layers > MAX_LAYERS {
+            return Err(format!(
+                "{layers} layers are more than llama.cpp's {MAX_LAYERS}"
+            ));
+        }
         let (experts, used) = (self.size(Field::Experts), self.size(Field::ExpertsUsed));
-        if used > experts {
-            return Err(format!("{used} of {experts} experts cannot be used"));
+        if used > experts || experts > MAX_EXPERTS {
+            return Err(format!(
+                "{used} of {experts} experts are to be used, and llama.cpp knows {MAX_EXPERTS}"
+            ));
         }
         Ok(())
     }
@@ -119,3 +127,8 @@ impl GgufArch {
         })
     }
 }
+
+/// LLAMA_MAX_LAYERS and LLAMA_MAX_EXPERTS of llama.cpp's `src/llama-hparams.h`. They also bound
+/// the names that a few bytes of a file can ask for.
+const MAX_LAYERS: usize = 512;
+const MAX_EXPERTS: usize = 1024;

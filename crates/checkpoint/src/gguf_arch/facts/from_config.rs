@@ -31,7 +31,7 @@ impl Facts {
             ));
         }
         facts
-            .check_heads()
+            .check_counts()
             .map_err(|problem| config.problem(problem))?;
         Ok(facts)
     }

@@ -84,7 +84,7 @@ impl Facts {
             }
         }
         facts
-            .check_heads()
+            .check_counts()
             .map_err(|problem| metadata.broken(problem))?;
         facts.head_dim = facts.head_dim_of_metadata(arch, metadata)?;
         if let Some(rules) = arch.rope_rules() {
