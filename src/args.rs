@@ -24,6 +24,8 @@ pub(crate) enum Command {
     Fetch(Fetch),
     /// Turn a GGUF file into a Hugging Face folder
     Import(Import),
+    /// Turn a Hugging Face folder, encrypted or not, into a GGUF file whose vocabulary says nothing
+    Export(Export),
     /// Make a key
     Keygen(Keygen),
     /// Encrypt a Hugging Face folder under a key
@@ -83,6 +85,37 @@ pub(crate) struct Import {
 }
 
 #[derive(clap::Args)]
+pub(crate) struct Export {
+    /// The Hugging Face folder
+    pub(crate) model: PathBuf,
+    /// The GGUF file to make
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) output: PathBuf,
+    /// How the weights are stored
+    #[arg(long, value_enum, default_value_t = QuantizeName::Bf16)]
+    pub(crate) quantize: QuantizeName,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum QuantizeName {
+    F32,
+    F16,
+    Bf16,
+    #[value(name = "q8_0")]
+    Q8_0,
+    #[value(name = "q4_k")]
+    Q4K,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum FormatName {
+    /// A Hugging Face folder, for vLLM, SGLang, transformers and `equicrypt serve`
+    Safetensors,
+    /// A folder with model.gguf, for llama.cpp
+    Gguf,
+}
+
+#[derive(clap::Args)]
 pub(crate) struct Keygen {
     /// The key file to make
     #[arg(short, long, value_name = "FILE")]
@@ -121,12 +154,18 @@ pub(crate) struct Encrypt {
     /// The dtype to store; the original's if not given
     #[arg(long, value_enum)]
     pub(crate) dtype: Option<DtypeName>,
+    /// What to write
+    #[arg(long, value_enum, default_value_t = FormatName::Safetensors)]
+    pub(crate) format: FormatName,
+    /// How a GGUF file's weights are stored; bf16 if not given
+    #[arg(long, value_enum, conflicts_with = "dtype")]
+    pub(crate) quantize: Option<QuantizeName>,
     /// Encrypt this PEFT LoRA folder instead, made for the model, for an encrypted base
     #[arg(
         long,
         value_name = "PEFT_DIR",
         requires = "base",
-        conflicts_with_all = ["profile", "dtype", "expand", "epoch"]
+        conflicts_with_all = ["profile", "dtype", "expand", "epoch", "format", "quantize"]
     )]
     pub(crate) adapter: Option<PathBuf>,
     /// The encrypted folder that the adapter is for, made from the model with the same key

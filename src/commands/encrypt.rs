@@ -1,14 +1,16 @@
 use std::path::Path;
 use std::time::Instant;
 
-use anyhow::Result;
-use equicrypt_checkpoint::{Checkpoint, Dtype};
+use anyhow::{Context, Result, bail};
+use equicrypt_checkpoint::gguf::GgufFile;
+use equicrypt_checkpoint::{Checkpoint, Dtype, GgufWeights, StagedDir};
 use equicrypt_cipher::{MasterKey, Options, Plan, Summary};
 use equicrypt_spec::{MANIFEST_FILE, ModelConfig, Profile};
 use serde_json::json;
 
+use super::export::{GGUF_FILE, export, manifest_for, weights};
 use super::tokens::read_manifest;
-use crate::args::{DtypeName, Encrypt, ProfileName};
+use crate::args::{DtypeName, Encrypt, FormatName, ProfileName};
 use crate::terminal::Terminal;
 use crate::{key, progress};
 
@@ -30,6 +32,10 @@ pub(super) fn run(args: &Encrypt) -> Result<()> {
     let start = Instant::now();
     let summary = match (&args.adapter, &args.base) {
         (Some(adapter), Some(base)) => encrypt_adapter(args, adapter, base, &key)?,
+        _ if args.format == FormatName::Gguf => encrypt_to_gguf(args, &key, &options)?,
+        _ if args.quantize.is_some() => {
+            bail!("--quantize is for GGUF files: add --format gguf, or give --dtype instead")
+        }
         _ => encrypt(&args.model, &args.output, &key, &options)?,
     };
     let seconds = start.elapsed().as_secs_f64();
@@ -59,6 +65,45 @@ pub(super) fn run(args: &Encrypt) -> Result<()> {
         format!("{} MB", bytes / 1_000_000)
     });
     terminal.line(&format!("{seconds:.2} s, peak memory {memory}"))
+}
+
+/// Encrypts a folder into one with a GGUF file and the manifest. The encrypted weights stand on the disk as safetensors
+/// meanwhile, in a precision from which the GGUF file's is rounded once.
+fn encrypt_to_gguf(args: &Encrypt, key: &MasterKey, options: &Options) -> Result<Summary> {
+    let weights = match (args.quantize, args.dtype) {
+        (Some(name), _) => weights(name),
+        (None, None | Some(DtypeName::Bf16)) => GgufWeights::Bf16,
+        (None, Some(DtypeName::F16)) => GgufWeights::F16,
+        (None, Some(DtypeName::F32)) => GgufWeights::F32,
+    };
+    let options = Options {
+        dtype: match weights {
+            GgufWeights::Bf16 => Some(Dtype::Bf16),
+            GgufWeights::F16 => Some(Dtype::F16),
+            _ => Some(Dtype::F32),
+        },
+        ..*options
+    };
+    let staged = StagedDir::new(&args.output)?;
+    let folder = staged.path().join("weights");
+    let summary = encrypt(&args.model, &folder, key, &options)?;
+    let manifest = manifest_for(&summary.manifest, weights);
+    let file = staged.path().join(GGUF_FILE);
+    export(&folder, &file, weights, Some(&manifest))?;
+    std::fs::remove_dir_all(&folder)
+        .with_context(|| format!("cannot delete {}", folder.display()))?;
+    let path = staged.path().join(MANIFEST_FILE);
+    std::fs::write(&path, manifest.to_text())
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    let gguf = GgufFile::open(&file)?;
+    let tensors = &gguf.header().tensors;
+    let summary = Summary {
+        manifest,
+        tensors: tensors.len(),
+        bytes: tensors.iter().map(|tensor| tensor.byte_len).sum(),
+    };
+    staged.commit()?;
+    Ok(summary)
 }
 
 /// Rewrites an adapter for an encrypted base.

@@ -1,8 +1,12 @@
+use std::path::Path;
+
 use anyhow::{Context, Result};
 use equicrypt_checkpoint::Checkpoint;
+use equicrypt_checkpoint::gguf::{GgufFile, MetadataValue};
 use equicrypt_spec::{MANIFEST_FILE, Manifest, ModelConfig};
 use serde_json::json;
 
+use super::export::GGUF_FILE;
 use crate::args::Inspect;
 use crate::terminal::Terminal;
 
@@ -16,25 +20,23 @@ pub(super) fn run(args: &Inspect) -> Result<()> {
         )
     })?;
     let manifest = Manifest::parse(&text).with_context(|| format!("in {}", path.display()))?;
-    let checkpoint = Checkpoint::open(&args.folder)?;
-    let config = ModelConfig::from_json(checkpoint.config())?;
-    let shapes = checkpoint
-        .tensors()
-        .map(|t| (t.name.as_str(), t.shape.as_slice()));
-    let tensors = config.architecture.check(&config, shapes)?.len();
-    let bytes: u64 = checkpoint.tensors().map(|tensor| tensor.byte_len).sum();
-    let parameters: u64 = checkpoint.tensors().map(|tensor| tensor.elements()).sum();
+    let gguf = args.folder.join(GGUF_FILE);
+    let facts = if gguf.exists() {
+        Facts::of_gguf(&gguf)?
+    } else {
+        Facts::of_folder(&args.folder)?
+    };
 
     let mut terminal = Terminal::new();
     if args.json {
         return terminal.json(&json!({
             "manifest": manifest,
-            "tensors": tensors,
-            "parameters": parameters,
-            "bytes": bytes,
-            "layers": config.layers,
-            "hidden_size": config.hidden_size,
-            "max_positions": config.max_positions,
+            "tensors": facts.tensors,
+            "parameters": facts.parameters,
+            "bytes": facts.bytes,
+            "layers": facts.layers,
+            "hidden_size": facts.hidden_size,
+            "max_positions": facts.max_positions,
         }));
     }
     for (name, value) in [
@@ -56,14 +58,71 @@ pub(super) fn run(args: &Inspect) -> Result<()> {
         (
             "weights",
             format!(
-                "{tensors} tensors, {parameters} values, {} MB, {}",
-                bytes / 1_000_000,
+                "{} tensors, {} values, {} MB, {}",
+                facts.tensors,
+                facts.parameters,
+                facts.bytes / 1_000_000,
                 manifest.dtype
             ),
         ),
-        ("context", format!("{} tokens", config.max_positions)),
+        ("context", format!("{} tokens", facts.max_positions)),
     ] {
         terminal.line(&format!("{name:13} {value}"))?;
     }
     terminal.line("all of this is public: every host of the model knows it")
+}
+
+/// What the weights' headers say.
+struct Facts {
+    tensors: usize,
+    parameters: u64,
+    bytes: u64,
+    layers: u64,
+    hidden_size: u64,
+    max_positions: u64,
+}
+
+impl Facts {
+    /// Of a Hugging Face folder, checked against the architecture's table.
+    fn of_folder(folder: &Path) -> Result<Self> {
+        let checkpoint = Checkpoint::open(folder)?;
+        let config = ModelConfig::from_json(checkpoint.config())?;
+        let shapes = checkpoint
+            .tensors()
+            .map(|t| (t.name.as_str(), t.shape.as_slice()));
+        Ok(Self {
+            tensors: config.architecture.check(&config, shapes)?.len(),
+            parameters: checkpoint.tensors().map(|tensor| tensor.elements()).sum(),
+            bytes: checkpoint.tensors().map(|tensor| tensor.byte_len).sum(),
+            layers: config.layers as u64,
+            hidden_size: config.hidden_size as u64,
+            max_positions: config.max_positions as u64,
+        })
+    }
+
+    /// Of a GGUF file.
+    fn of_gguf(path: &Path) -> Result<Self> {
+        let file = GgufFile::open(path)?;
+        let tensors = &file.header().tensors;
+        let size = |key: &str| {
+            let found = file
+                .header()
+                .metadata
+                .iter()
+                .find_map(|(name, value)| match value {
+                    MetadataValue::Unsigned(size) if name.ends_with(key) => Some(*size),
+                    _ => None,
+                });
+            found.with_context(|| format!("{}: metadata *{key} is missing", path.display()))
+        };
+        let values = |shape: &[usize]| shape.iter().map(|size| *size as u64).product::<u64>();
+        Ok(Self {
+            tensors: tensors.len(),
+            parameters: tensors.iter().map(|tensor| values(&tensor.shape)).sum(),
+            bytes: tensors.iter().map(|tensor| tensor.byte_len).sum(),
+            layers: size(".block_count")?,
+            hidden_size: size(".embedding_length")?,
+            max_positions: size(".context_length")?,
+        })
+    }
 }

@@ -3,6 +3,7 @@
 mod ask;
 mod demo;
 mod encrypt;
+mod export;
 mod fetch;
 mod import;
 mod inspect;
@@ -21,6 +22,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Demo(args) => demo::run(&args),
         Command::Fetch(args) => fetch::run(&args),
         Command::Import(args) => import::run(&args),
+        Command::Export(args) => export::run(&args),
         Command::Keygen(args) => keygen::run(&args),
         Command::Encrypt(args) => encrypt::run(&args),
         Command::Inspect(args) => inspect::run(&args),
