@@ -3,11 +3,11 @@
 Under "formats": the `gguf` package's own dequantisation, which this project's is compared with bit
 for bit. Under "written": values, and the blocks that the package's quantisation makes of them. It
 has none for Q4_K: there, this project's blocks of the values, and what the package reads in them.
-Run it from the repository root; the ignored test writes the blocks that the second run reads:
+Run it from the repository root; the example writes the blocks that the second run reads:
 
     python3 -m venv .venv && .venv/bin/pip install gguf==0.19.0
     .venv/bin/python tools/golden/gguf_quants.py
-    cargo test -p equicrypt-checkpoint q4_k_blocks_for_the_golden_file -- --ignored
+    cargo run -p equicrypt-checkpoint --example q4_k_blocks > target/q4_k_blocks.hex
     .venv/bin/python tools/golden/gguf_quants.py
 """
 

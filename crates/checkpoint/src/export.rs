@@ -1,6 +1,5 @@
 //! From a Hugging Face folder to one GGUF file with an opaque vocabulary.
 
-mod staged;
 mod vocabulary;
 
 use std::collections::HashSet;
@@ -11,8 +10,8 @@ use crate::gguf_arch::{
     ARCHS, Config, Facts, GgufArch, Move, Pair, Rope, SERVE_FOLDER, convert, export_moves,
     ignorable, pairs, prefix_of,
 };
+use crate::staging::StagedFile;
 use crate::{Checkpoint, Error};
-use staged::StagedFile;
 pub use vocabulary::OpaqueVocabulary;
 
 /// How the weights of a GGUF file are stored.

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tempfile::TempDir;
+use tempfile::{TempDir, TempPath};
 
 use crate::Error;
 
@@ -14,13 +14,7 @@ use crate::Error;
 /// renames it. Dropped without a commit, it is deleted. A process that is killed leaves the
 /// hidden sibling, never a folder of the final name; the next one with the same target deletes it.
 #[derive(Debug)]
-pub struct StagedDir {
-    partial: TempDir,
-    target: PathBuf,
-    parent: PathBuf,
-    /// Locked for as long as this process lives: what tells a sibling in use from one left behind.
-    lock: File,
-}
+pub struct StagedDir(Partial);
 
 impl StagedDir {
     /// Makes the hidden sibling of `target`.
@@ -28,6 +22,84 @@ impl StagedDir {
     /// # Errors
     /// If `target` exists, or its parent folder does not.
     pub fn new(target: &Path) -> Result<StagedDir, Error> {
+        Partial::new(target).map(StagedDir)
+    }
+
+    /// Where to write the files until they are complete.
+    pub fn path(&self) -> &Path {
+        self.0.dir.path()
+    }
+
+    /// Flushes everything to the disk and gives the folder its final name.
+    ///
+    /// A file or a folder with anything in it that took the name meanwhile is never replaced; of
+    /// two commits at the same instant one fails.
+    ///
+    /// # Errors
+    /// If the name was taken meanwhile or the disk refuses; then the files are deleted.
+    pub fn commit(self) -> Result<(), Error> {
+        let partial = self.0;
+        sync_tree(partial.dir.path())?;
+        refuse_existing(&partial.target)?;
+        fs::rename(partial.dir.path(), &partial.target).map_err(|e| partial.refused(e))?;
+        let _renamed = partial.dir.keep();
+        partial
+            .lock
+            .unlock()
+            .map_err(Error::io("unlock", &partial.target))?;
+        sync(&partial.parent)
+    }
+}
+
+/// An output file that appears complete or not at all: the same as a [`StagedDir`] for one file.
+#[derive(Debug)]
+pub(crate) struct StagedFile {
+    partial: Partial,
+    path: PathBuf,
+}
+
+impl StagedFile {
+    /// # Errors
+    /// If `target` exists, or its parent folder does not.
+    pub(crate) fn new(target: &Path) -> Result<StagedFile, Error> {
+        let partial = Partial::new(target)?;
+        let path = partial.dir.path().join("file");
+        Ok(StagedFile { partial, path })
+    }
+
+    /// Where to write the file until it is complete; nothing is there yet.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives the file, which the writer has flushed, its final name. Whatever took the name
+    /// meanwhile is never replaced.
+    ///
+    /// # Errors
+    /// If the name was taken meanwhile or the disk refuses; then the file is deleted.
+    pub(crate) fn commit(self) -> Result<(), Error> {
+        let partial = self.partial;
+        refuse_existing(&partial.target)?;
+        // Other than a rename, this cannot replace a file.
+        TempPath::try_from_path(&self.path)
+            .and_then(|path| path.persist_noclobber(&partial.target).map_err(|e| e.error))
+            .map_err(|e| partial.refused(e))?;
+        sync(&partial.parent)
+    }
+}
+
+/// The hidden sibling of an output.
+#[derive(Debug)]
+struct Partial {
+    dir: TempDir,
+    target: PathBuf,
+    parent: PathBuf,
+    /// Locked for as long as this process lives: what tells a sibling in use from one left behind.
+    lock: File,
+}
+
+impl Partial {
+    fn new(target: &Path) -> Result<Self, Error> {
         let bad = |problem| Error::BadOutput {
             path: target.to_path_buf(),
             problem,
@@ -47,53 +119,30 @@ impl StagedDir {
         prefix.push(name);
         prefix.push(".partial-");
         remove_stale(&parent, &prefix);
-        let partial = tempfile::Builder::new()
+        let dir = tempfile::Builder::new()
             .prefix(&prefix)
             // The process's umask still applies, as for any other folder.
             .permissions(Permissions::from_mode(0o777))
             .tempdir_in(&parent)
             .map_err(Error::io("create a folder in", &parent))?;
-        // A rename must mean the same thing after the process changes its working folder.
-        let target = target.to_path_buf();
-        let lock = File::open(partial.path()).map_err(Error::io("open", partial.path()))?;
-        lock.lock().map_err(Error::io("lock", partial.path()))?;
-        Ok(StagedDir {
-            partial,
-            target,
+        let lock = File::open(dir.path()).map_err(Error::io("open", dir.path()))?;
+        lock.lock().map_err(Error::io("lock", dir.path()))?;
+        Ok(Self {
+            dir,
+            target: target.to_path_buf(),
             parent,
             lock,
         })
     }
 
-    /// Where to write the files until they are complete.
-    pub fn path(&self) -> &Path {
-        self.partial.path()
-    }
-
-    /// Flushes everything to the disk and gives the folder its final name.
-    ///
-    /// A file or a folder with anything in it that took the name meanwhile is never replaced; of
-    /// two commits at the same instant one fails.
-    ///
-    /// # Errors
-    /// If the name was taken meanwhile or the disk refuses; then the files are deleted.
-    pub fn commit(self) -> Result<(), Error> {
-        sync_tree(self.partial.path())?;
-        refuse_existing(&self.target)?;
-        match fs::rename(self.partial.path(), &self.target) {
-            Ok(()) => {}
-            Err(_) if self.target.symlink_metadata().is_ok() => {
-                return Err(Error::OutputExists {
-                    path: self.target.clone(),
-                });
-            }
-            Err(source) => return Err(Error::io("create", &self.target)(source)),
+    /// Why the output did not get its name.
+    fn refused(&self, source: std::io::Error) -> Error {
+        match self.target.symlink_metadata() {
+            Ok(_) => Error::OutputExists {
+                path: self.target.clone(),
+            },
+            Err(_) => Error::io("create", &self.target)(source),
         }
-        let _renamed = self.partial.keep();
-        self.lock
-            .unlock()
-            .map_err(Error::io("unlock", &self.target))?;
-        sync(&self.parent)
     }
 }
 
@@ -229,6 +278,30 @@ mod tests {
                 fs::remove_file(&target).unwrap();
             }
         }
+    }
+
+    #[test]
+    fn a_file_appears_whole_and_replaces_nothing() {
+        let parent = tempfile::tempdir().unwrap();
+        let target = parent.path().join("m.gguf");
+        let staged = || {
+            let staged = StagedFile::new(&target).unwrap();
+            fs::write(staged.path(), "1").unwrap();
+            staged
+        };
+        drop(staged());
+        assert!(entries(parent.path()).is_empty());
+        let late = staged();
+        staged().commit().unwrap();
+        assert_eq!(fs::read(&target).unwrap(), b"1");
+        fs::write(&target, "precious").unwrap();
+        assert!(matches!(late.commit(), Err(Error::OutputExists { .. })));
+        assert!(matches!(
+            StagedFile::new(&target),
+            Err(Error::OutputExists { .. })
+        ));
+        assert_eq!(fs::read(&target).unwrap(), b"precious");
+        assert_eq!(entries(parent.path()), ["m.gguf"]);
     }
 
     #[test]

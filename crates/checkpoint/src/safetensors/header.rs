@@ -115,13 +115,15 @@ pub const MAX_HEADER_BYTES: u64 = 100_000_000;
 /// The bytes in one value of an index buffer that may be skipped; `None` for any other tensor.
 ///
 /// The names are those of the `transformers` library's registered buffers: positions and segment
-/// ids of the BERT family, causal masks of GPT-2. No weight is an integer.
+/// ids of the BERT family, causal masks of GPT-2 and GPT-NeoX. No weight is an integer.
 fn buffer_size(name: &str, dtype: &str) -> Option<usize> {
     let last = name.rsplit('.').next().unwrap_or(name);
     match dtype {
         "I64" if matches!(last, "position_ids" | "token_type_ids") => Some(8),
         "I32" if matches!(last, "position_ids" | "token_type_ids") => Some(4),
-        "BOOL" | "U8" if name.ends_with(".attn.bias") => Some(1),
+        "BOOL" | "U8" if name.ends_with(".attn.bias") || name.ends_with(".attention.bias") => {
+            Some(1)
+        }
         _ => None,
     }
 }

@@ -63,16 +63,6 @@ fn the_reference_reads_our_blocks_as_we_do() {
 }
 
 #[test]
-#[ignore = "writes target/q4_k_blocks.hex, which tools/golden/gguf_quants.py reads"]
-fn q4_k_blocks_for_the_golden_file() {
-    let values = floats(&unhex(&golden()["written"]["Q4_K"]["values"]));
-    let blocks = encoded(GgmlType::Q4K, &values);
-    let text: String = blocks.iter().map(|byte| format!("{byte:02x}")).collect();
-    let target = concat!(env!("CARGO_MANIFEST_DIR"), "/../../target/q4_k_blocks.hex");
-    std::fs::write(target, text).unwrap();
-}
-
-#[test]
 fn what_a_format_cannot_hold_is_said() {
     let fits = |kind: GgmlType, value: f32| {
         let mut values = vec![0.25; 256];
