@@ -177,9 +177,10 @@ impl<'a, T: Real> Pass<'a, T> {
                 .enumerate()
                 .take_while(|(offset, from)| **from as usize == first + offset)
                 .count();
-            block.extend(self.columns(ready, first..first + run)?);
+            block.extend(self.rows(ready, first..first + run)?);
             next += run;
         }
+        columns(ready, &mut block);
         for (row, factor) in block
             .chunks_exact_mut(ready.to.1)
             .zip(&factor[rows.clone()])
@@ -223,7 +224,8 @@ impl<'a, T: Real> Pass<'a, T> {
             .enumerate()
             .try_for_each(|(index, block)| {
                 let first = index * LANES;
-                let whole = self.columns(ready, first..first + block.len() / lanes)?;
+                let mut whole = self.rows(ready, first..first + block.len() / lanes)?;
+                self::columns(ready, &mut whole);
                 let rows = block.chunks_exact_mut(lanes);
                 for (row, whole) in rows.zip(whole.chunks_exact(ready.to.1)) {
                     row.copy_from_slice(&whole[columns.clone()]);
@@ -256,8 +258,8 @@ impl<'a, T: Real> Pass<'a, T> {
         Ok(held)
     }
 
-    /// Rows of the source with their factors, and with the map of the columns applied.
-    fn columns(&self, ready: &Ready<T>, rows: Range<usize>) -> Result<Vec<T>, Error> {
+    /// Rows of the source with their factors, as wide as those of the output.
+    fn rows(&self, ready: &Ready<T>, rows: Range<usize>) -> Result<Vec<T>, Error> {
         let (width, wider) = (ready.from.1, ready.to.1);
         let mut values = read(self.source, &ready.source, rows.clone(), width)?;
         for (row, values) in rows.zip(values.chunks_exact_mut(width)) {
@@ -282,9 +284,6 @@ impl<'a, T: Real> Pass<'a, T> {
             }
             values = padded;
         }
-        if let Some(columns) = &ready.columns {
-            columns.apply_to_rows(&mut values, &mut Scratch::default());
-        }
         Ok(values)
     }
 
@@ -303,6 +302,13 @@ impl<'a, T: Real> Pass<'a, T> {
             .write(&output.spec.name, (start * size) as u64, &bytes)?;
         (self.progress)(bytes.len() as u64);
         Ok(())
+    }
+}
+
+/// The map of the columns, on as many rows at once as there are: one by one they take many times longer.
+fn columns<T: Real>(ready: &Ready<T>, rows: &mut [T]) {
+    if let Some(columns) = &ready.columns {
+        columns.apply_to_rows(rows, &mut Scratch::default());
     }
 }
 
