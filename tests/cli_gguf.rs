@@ -103,6 +103,17 @@ fn options_that_contradict_each_other_are_refused() {
 }
 
 #[test]
+fn widths_that_cannot_be_are_refused_with_advice() {
+    let place = Place::new();
+    let expand = |more: &[&str]| encrypt_to_gguf(&place, more);
+    expand(&["--expand", "8"]).fails_saying(&["--expand", "rotate"]);
+    expand(&["--profile", "rotate", "--expand", "1"]).fails_saying(&["heads", "use --expand"]);
+    let far = ["--profile", "rotate", "--expand", "99999999999"];
+    expand(&far).fails_saying(&["--expand", "at most"]);
+    place.holds_nothing_made();
+}
+
+#[test]
 fn an_export_leaves_what_stands_there() {
     let place = Place::new();
     let file = place.path("made/model.gguf");

@@ -122,7 +122,7 @@ pub enum Error {
     },
 
     /// The output path cannot name a folder.
-    #[error("{path} cannot be an output folder: {problem}", path = .path.display())]
+    #[error("{path} cannot be an output: {problem}", path = .path.display())]
     BadOutput {
         /// The output path.
         path: PathBuf,

@@ -25,7 +25,13 @@ pub(crate) fn widen(target: &mut ModelConfig, options: &Options) -> Result<(), E
             arch.model_type,
         ));
     }
-    let wider = target.hidden_size.saturating_add(options.expand);
+    if options.expand > target.hidden_size {
+        return refuse(format!(
+            "expected at most {}, as many coordinates as there are, found {}",
+            target.hidden_size, options.expand
+        ));
+    }
+    let wider = target.hidden_size + options.expand;
     match arch.expansion() {
         Expansion::Free => {}
         Expansion::MultipleOfHeads if wider.is_multiple_of(target.heads) => {}
