@@ -190,16 +190,11 @@ fn models_that_cannot_be_encrypted_are_refused_by_reason() {
         set("model_type", json!("mamba")),
         &["config.json", "mamba", "supported", "llama"],
     );
-    let quantised = set("quantization_config", json!({ "quant_method": "gptq" }));
-    refused(
-        quantised,
-        &[
-            "config.json",
-            "quantised",
-            "quantization_config",
-            "original",
-        ],
-    );
+    for method in ["gptq", "awq", "fp8", "compressed-tensors"] {
+        let quantised = set("quantization_config", json!({ "quant_method": method }));
+        let words = ["config.json", "quantization_config", method, "original"];
+        refused(quantised, &words);
+    }
     refused(
         set("hidden_size", json!("wide")),
         &["config.json", "hidden_size", "wide"],
