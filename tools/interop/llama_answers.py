@@ -61,10 +61,10 @@ def prompt_ids(model: Path, count: int) -> list[list[int]]:
 
 
 def difference(expected: list[list[Step]], found: list[list[Step]]) -> dict:
-    """Identical answers, the equal share of ids up to the first difference, and the largest logprob difference there.
+    """Identical answers, ids equal up to each answer's first difference, and how far log-probabilities are apart there.
 
-    Compared are the chosen token's logprobs and, for both engines' likeliest ids, those that both list. `largest_gap`
-    is the largest at a chosen token; `nearest_lead` the smallest lead of the first over the second in `expected`.
+    `chosen_logprob` is the largest difference at an equal chosen token, `top_logprobs` the largest among the likeliest
+    ids that both list, `smallest_lead` the smallest lead of the first over the second id in `expected`.
     """
     identical, equal, places, chosen, listed, leads = 0, 0, 0, 0.0, 0.0, []
     for left, right in zip(expected, found, strict=True):

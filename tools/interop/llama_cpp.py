@@ -26,7 +26,7 @@ from pathlib import Path
 
 import llama_build
 from llama_answers import Engine, GgufVocabulary, agreement, difference, prompt_ids
-from llama_server import LlamaServer, Step
+from llama_server import TOP, LlamaServer, Step
 from owner import Owner
 from prompts import PROMPTS
 
@@ -114,44 +114,52 @@ class Run:
         self.work = work
         self.files = Files(options, work)
         self.prompts = prompt_ids(options.model, options.prompts)
-        self.reference, _ = self.ask(self.files.plain("f32"), None)
+        self.reference, _ = self.ask(self.files.plain("f32"), None, [])
 
     def measure(self, number_format: str):
-        plain = (self.reference, self.reference) if number_format == "f32" else \
-            self.ask(self.files.plain(number_format), None)
+        lossy = any((profile, number_format) not in EXACT for profile in self.options.profile)
+        plain = (self.reference, []) if number_format == "f32" else \
+            self.ask(self.files.plain(number_format), None, self.reference if lossy else [])
         for profile in self.options.profile:
             folder = self.files.encrypted(profile, number_format)
-            found = self.ask(folder / "model.gguf", GgufVocabulary(self.files.owner, folder))
+            exact = (profile, number_format) in EXACT
+            found = self.ask(folder / "model.gguf", GgufVocabulary(self.files.owner, folder),
+                             [] if exact else self.reference)
             yield self.row(profile, number_format, plain, found)
 
-    def ask(self, gguf: Path, vocabulary: GgufVocabulary | None) -> tuple[list[list[Step]], list[list[Step]]]:
-        """Greedy answers, and the next token at every place of the reference (none while there is no reference)."""
+    def ask(self, gguf: Path, vocabulary: GgufVocabulary | None, along: list[list[Step]]) \
+            -> tuple[list[list[Step]], list[list[Step]]]:
+        """Greedy answers, and the next token at every place of the answers `along`."""
         log = self.work / f"{gguf.parent.name if vocabulary else gguf.stem}.log"
         with LlamaServer(self.options.server, gguf, log, threads=self.options.threads) as server:
             engine = Engine(server, vocabulary)
             greedy = [engine.answer(prompt, self.options.max_new_tokens) for prompt in self.prompts]
-            places = zip(self.prompts, getattr(self, "reference", []))
-            return greedy, [engine.follow(prompt, [step.token for step in answer]) for prompt, answer in places]
+            return greedy, [engine.follow(prompt, [step.token for step in answer])
+                            for prompt, answer in zip(self.prompts, along)]
 
     def row(self, profile: str, number_format: str, plain: tuple, found: tuple) -> dict:
-        against_plain = difference(plain[0], found[0])
-        of_plain = agreement(self.reference, plain[1])
-        of_found = agreement(self.reference, found[1])
-        exact = (profile, number_format) in EXACT
-        holds = against_plain["identical"] == against_plain["of"] and against_plain["chosen_logprob"] < TOLERANCE \
-            if exact else of_found >= of_plain - SLACK
-        return {"format": number_format, "profile": profile, "exact": exact, **against_plain,
-                "plain_agrees_with_f32": of_plain, "encrypted_agrees_with_f32": of_found,
-                "encrypted_agrees_with_plain": agreement(plain[1], found[1]), "holds": holds}
+        row = {"format": number_format, "profile": profile, **difference(plain[0], found[0])}
+        if (profile, number_format) in EXACT:
+            return {**row, "exact": True, "holds": same(row)}
+        of_plain, of_found = agreement(self.reference, plain[1]), agreement(self.reference, found[1])
+        return {**row, "exact": False, "plain_as_f32": of_plain, "encrypted_as_f32": of_found,
+                "encrypted_as_plain": agreement(plain[1], found[1]), "holds": of_found >= of_plain - SLACK}
+
+
+def same(row: dict) -> bool:
+    """All greedy ids equal, and their log-probabilities to TOLERANCE."""
+    return row["identical"] == row["of"] and row["chosen_logprob"] < TOLERANCE
 
 
 def line(row: dict) -> str:
-    verdict = "ok" if row["holds"] else "FAIL"
-    return (f"{row['profile']:8} {row['format']:5} {verdict:4} {row['identical']}/{row['of']} answers, "
-            f"{row['equal_ids']}/{row['ids']} ids, logprob {row['chosen_logprob']:.1e} chosen "
-            f"{row['top_logprobs']:.1e} top, lead {row['smallest_lead']:.3f} | next token as plain f32: "
-            f"encrypted {row['encrypted_agrees_with_f32']:.1%}, plain {row['plain_agrees_with_f32']:.1%}; "
-            f"as plain: {row['encrypted_agrees_with_plain']:.1%}")
+    text = (f"{row['profile']:8} {row['format']:5} {'ok' if row['holds'] else 'FAIL':4} "
+            f"{row['identical']}/{row['of']} answers and {row['equal_ids']}/{row['ids']} ids as plain {row['format']}, "
+            f"logprobs to {row['chosen_logprob']:.1e} (likeliest {TOP}: {row['top_logprobs']:.1e}), "
+            f"smallest lead {row['smallest_lead']:.3f}")
+    if row["exact"]:
+        return text
+    return (f"{text}; next token as plain f32: encrypted {row['encrypted_as_f32']:.1%}, "
+            f"plain {row['plain_as_f32']:.1%}; as each other: {row['encrypted_as_plain']:.1%}")
 
 
 STARTED = time.monotonic()
