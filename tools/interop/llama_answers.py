@@ -45,7 +45,8 @@ class Engine:
         if self.vocabulary is None:
             return steps
         tokens = self.vocabulary.decrypt([step.token for step in steps])
-        return [Step(token, step.logprob, {self.vocabulary.plain_of[cipher]: value for cipher, value in step.top.items()})
+        plain_of = self.vocabulary.plain_of
+        return [Step(token, step.logprob, {plain_of[cipher]: value for cipher, value in step.top.items()})
                 for token, step in zip(tokens, steps)]
 
 
@@ -87,6 +88,13 @@ def agreement(expected: list[list[Step]], found: list[list[Step]]) -> float:
     pairs = [(one.token, other.token) for left, right in zip(expected, found, strict=True)
              for one, other in zip(left, right, strict=True)]
     return sum(one == other for one, other in pairs) / len(pairs)
+
+
+def deviation(expected: list[list[Step]], found: list[list[Step]]) -> float:
+    """Mean absolute difference of the log-probability of `expected`'s token, where `found` lists it."""
+    gaps = [abs(one.logprob - other.top[one.token]) for left, right in zip(expected, found, strict=True)
+            for one, other in zip(left, right, strict=True) if one.token in other.top]
+    return sum(gaps) / len(gaps)
 
 
 def lead(step: Step) -> float:

@@ -7,7 +7,7 @@
 Two `ggml-rpc-server` on 127.0.0.1 and `llama-server --rpc A,B -ngl 99 -ts 1,1` on the encrypted file. Where the layers
 are is read from llama-server's log: the run fails unless each RPC server has some, this machine's CPU none, and each
 server's process holds at least its weights (/proc, so on Linux only). The answers must be those of one llama-server on
-the same file and, for the exact formats (llama_cpp.py), of one llama-server on the plain file.
+the same file and, for f32 (EXACT in llama_cpp.py), of one llama-server on the plain file.
 
 A table goes to standard error, JSON to standard output. Exit status 0 only if every line holds.
 """
@@ -114,7 +114,7 @@ def resident_mib(pid: int) -> float:
 
 
 def line(row: dict) -> str:
-    verdict = ("ok" if row["holds"] else "FAIL") if row["exact"] else "measured, lossy format"
+    verdict = ("ok" if row["holds"] else "FAIL") if row["exact"] else "measured, the format rounds"
     return (f"against {row['against']}: {verdict}, {row['identical']}/{row['of']} answers, "
             f"{row['equal_ids']}/{row['ids']} ids, logprobs to {row['chosen_logprob']:.1e} "
             f"(likeliest {TOP}: {row['top_logprobs']:.1e})")

@@ -106,8 +106,8 @@ class LlamaServer(Process):
         steps = [Step(entry["id"], entry["logprob"], {top["id"]: top["logprob"] for top in entry["top_logprobs"]})
                  for entry in answer["completion_probabilities"]]
         if [step.token for step in steps] != answer["tokens"] or len(steps) != count or answer["truncated"]:
-            raise SystemExit(f"llama-server gave {len(steps)} tokens of the {count} asked for "
-                             f"(stop_type {answer['stop_type']}, truncated {answer['truncated']}); {self.log} may say why")
+            raise SystemExit(f"llama-server gave {len(steps)} tokens of {count} (stop_type {answer['stop_type']}, "
+                             f"truncated {answer['truncated']}); {self.log} may say why")
         return steps
 
     def post(self, path: str, body: dict) -> dict:
