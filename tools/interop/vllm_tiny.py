@@ -25,6 +25,7 @@ from vllm_models import MODELS
 
 HERE = Path(__file__).resolve().parent
 TOLERANCE = 1e-3
+PROFILES = ("permute", "rotate")
 NEW_TOKENS = 16
 PROMPT_LENGTHS = (5, 17, 30)
 
@@ -67,42 +68,46 @@ def measure(options: argparse.Namespace, owner: Owner, folder: Path, family: str
     size = json.loads((plain / "config.json").read_text())["vocab_size"]
     source = random.Random(7)
     prompts = [[source.randrange(size) for _ in range(length)] for length in PROMPT_LENGTHS]
-    try:
-        expected = answers(options, plain, prompts)
-    except RuntimeError as error:
-        return [{"family": family, "profile": None, "plain": str(error), "holds": False}]
-    rows = []
-    for profile in ("permute", "rotate"):
+    vocabularies = {}
+    jobs = [[str(plain.resolve()), prompts]]
+    for profile in PROFILES:
         encrypted = folder / profile
         if not encrypted.exists():
             owner.encrypt(plain, encrypted, "--profile", profile, "--dtype", "f32")
         check_names_no_token(encrypted)
-        vocabulary = owner.vocabulary(encrypted)
+        vocabularies[profile] = owner.vocabulary(encrypted)
+        jobs.append([str(encrypted.resolve()), [vocabularies[profile].encrypt(ids) for ids in prompts]])
+    answers, error = run_engine(options, folder, jobs)
+    if not answers:
+        return [{"family": family, "profile": None, "plain": error, "holds": False}]
+    rows = []
+    for index, profile in enumerate(PROFILES, start=1):
         row = {"family": family, "profile": profile, "plain": "runs", "holds": False}
-        try:
-            found = answers(options, encrypted, [vocabulary.encrypt(ids) for ids in prompts])
-        except RuntimeError as error:
-            rows.append(row | {"error": str(error)})
+        if index >= len(answers):
+            rows.append(row | {"error": error if index == len(answers) else "not reached"})
             continue
-        pairs = [(before, (vocabulary.decrypt(after[0]), after[1])) for before, after in zip(expected, found)]
+        vocabulary = vocabularies[profile]
+        pairs = [(before, (vocabulary.decrypt(after[0]), after[1])) for before, after in zip(answers[0], answers[index])]
         identical = sum(before[0] == after[0] for before, after in pairs)
         difference = max(along(before, after) for before, after in pairs)
-        rows.append(row | {"identical": identical, "of": len(pairs), "logprob_difference": round(difference, 8),
+        different_ids = len({token for before, _ in pairs for token in before[0]})
+        rows.append(row | {"identical": identical, "of": len(pairs), "different_ids": different_ids,
+                           "logprob_difference": round(difference, 8),
                            "holds": identical == len(pairs) and difference <= TOLERANCE})
     return rows
 
 
-def answers(options: argparse.Namespace, folder: Path, prompts: list[list[int]]) -> list:
-    command = [options.venv.resolve() / "bin" / "python", HERE / "vllm_offline.py", folder.resolve(), "float32",
-               str(NEW_TOKENS)]
-    done = subprocess.run(command, input=json.dumps(prompts), capture_output=True, text=True, cwd=folder,
+def run_engine(options: argparse.Namespace, folder: Path, jobs: list) -> tuple[list, str]:
+    """What the engine answered for each job until it failed, and the error it failed with."""
+    command = [options.venv.resolve() / "bin" / "python", HERE / "vllm_offline.py", "float32", str(NEW_TOKENS)]
+    done = subprocess.run(command, input=json.dumps(jobs), capture_output=True, text=True, cwd=folder,
                           env=vllm_env.environment(1))
-    if done.returncode != 0:
-        (folder.parent / f"{folder.name}.log").write_text(done.stdout + done.stderr)
-        errors = [line for line in (done.stdout + done.stderr).splitlines() if "Error" in line]
-        first = errors[0] if errors else f"status {done.returncode}"
-        raise RuntimeError(first.split("] ")[-1][-300:].strip())
-    return json.loads(done.stdout.splitlines()[-1])
+    (folder / "engine.log").write_text(done.stdout + done.stderr)
+    answers = [json.loads(line.removeprefix("ANSWERS ")) for line in done.stdout.splitlines()
+               if line.startswith("ANSWERS ")]
+    errors = [line for line in (done.stdout + done.stderr).splitlines() if "Error" in line]
+    error = errors[0].split("] ")[-1][-300:].strip() if errors else f"status {done.returncode}"
+    return answers, error
 
 
 def along(before: tuple, after: tuple) -> float:
