@@ -36,6 +36,7 @@ fn encrypted(dir: &Path, out: &Path, profile: Profile, dtype: Dtype) -> Vocabula
         dtype: Some(dtype),
         epoch: 0,
         expand: 0,
+        scales: true,
     };
     let source = Checkpoint::open(dir).unwrap();
     let summary = encrypt(&source, out, &key(11), &options, &|_| ()).unwrap();

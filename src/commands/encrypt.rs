@@ -28,6 +28,7 @@ pub(super) fn run(args: &Encrypt) -> Result<()> {
         }),
         epoch: args.epoch,
         expand: args.expand,
+        scales: true,
     };
     let start = Instant::now();
     let summary = match (&args.adapter, &args.base) {
@@ -82,6 +83,8 @@ fn encrypt_to_gguf(args: &Encrypt, key: &MasterKey, options: &Options) -> Result
             GgufWeights::F16 => Some(Dtype::F16),
             _ => Some(Dtype::F32),
         },
+        // A block of quantised weights shares one scale, and a neuron four times its neighbour takes it all.
+        scales: !matches!(weights, GgufWeights::Q8_0 | GgufWeights::Q4K),
         ..*options
     };
     let staged = StagedDir::new(&args.output)?;

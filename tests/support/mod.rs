@@ -155,6 +155,7 @@ pub fn options(profile: Profile) -> Options {
         dtype: None,
         epoch: 0,
         expand: 0,
+        scales: true,
     }
 }
 

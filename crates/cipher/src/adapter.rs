@@ -46,6 +46,7 @@ pub fn encrypt_adapter(
         dtype: Dtype::from_name(&manifest.dtype),
         epoch: manifest.epoch,
         expand: base.hidden_size.saturating_sub(expected_width(source)?),
+        scales: true,
     };
     let plan = Plan::new(source, &options, key.id())?;
     if plan.manifest != *manifest {

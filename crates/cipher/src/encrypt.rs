@@ -23,6 +23,8 @@ pub struct Options {
     pub epoch: u32,
     /// Coordinates to add to the residual stream.
     pub expand: usize,
+    /// Whether powers of two may be used; without them a model that is quantised afterwards loses less.
+    pub scales: bool,
 }
 
 /// What was written.

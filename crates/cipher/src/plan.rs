@@ -23,6 +23,7 @@ pub struct Plan {
     /// The public manifest.
     pub manifest: Manifest,
     profile: Profile,
+    scales: bool,
     sources: Sources,
 }
 
@@ -102,15 +103,16 @@ impl Plan {
             outputs,
             manifest,
             profile: options.profile,
+            scales: options.scales,
             sources,
         })
     }
 
-    /// A permit for each axis: what the profile uses of its legal group. Scales are left out where f16 takes part,
-    /// because f16's exponent has no room for them.
+    /// A permit for each axis: what the profile uses of its legal group. Scales are left out if the options say so, and
+    /// where f16 takes part, because f16's exponent has no room for them.
     #[must_use]
     pub fn permits(&self) -> Vec<Permit> {
-        let scales = !self.takes_part(Dtype::F16);
+        let scales = self.scales && !self.takes_part(Dtype::F16);
         let axes = self.target.architecture.axes(&self.target);
         axes.into_iter()
             .filter(|axis| *axis != Axis::Vocab)

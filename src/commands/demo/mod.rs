@@ -64,6 +64,7 @@ pub(super) fn run(args: &Demo) -> Result<()> {
         dtype: None,
         epoch: 0,
         expand: 0,
+        scales: true,
     };
     let summary = encrypt(&model, &at("encrypted"), &key, &options)?;
     let written = format!(
