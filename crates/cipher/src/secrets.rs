@@ -2,7 +2,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use equicrypt_spec::{
-    Axis, AxisId, Factor, Family, Group, Kind, ModelConfig, Profile, Role, RopeLayout, Side, View,
+    Architecture, Axis, AxisId, Factor, Family, Group, Kind, ModelConfig, Profile, Role,
+    RopeLayout, Side, View,
 };
 
 use crate::element::Element;
@@ -18,6 +19,7 @@ pub struct Permit {
 
 /// One element for each axis of a model (one for each index of the axis it varies with).
 pub struct Secrets {
+    architecture: &'static Architecture,
     members: BTreeMap<AxisId, Vec<Arc<Element>>>,
     /// Set by [`danger`] alone: gains and gates that cannot follow a map are left behind instead of being an error.
     lenient: bool,
@@ -69,16 +71,15 @@ impl Secrets {
         permits: &[Permit],
         vocabulary: &Vocabulary,
     ) -> Self {
+        let architecture = config.architecture;
         let mut members = BTreeMap::new();
         for axis in Axis::ALL {
             let permit = permits.iter().find(|permit| permit.axis == axis);
-            let layers = if axis.is_per_layer() {
-                config.layers
-            } else {
-                1
-            };
-            for layer in 0..layers {
-                let id = axis.at(Some(layer));
+            for layer in 0..config.layers {
+                let id = architecture.axis_at(axis, Some(layer));
+                if members.contains_key(&id) {
+                    break;
+                }
                 let family = match permit {
                     Some(permit) if axis.size(config) > 0 => draw(schedule, config, permit, id),
                     _ => vec![Arc::new(Element::identity(axis.size(config)))],
@@ -89,6 +90,7 @@ impl Secrets {
         let vocab = Element::permutation(vocabulary.rows().to_vec());
         members.insert(Axis::Vocab.at(None), vec![Arc::new(vocab)]);
         Self {
+            architecture,
             members,
             lenient: false,
         }
@@ -175,7 +177,7 @@ impl Secrets {
                 .map(|(_, index)| *index),
             Family::EachExpert => place.expert,
         };
-        let family = self.members.get(&factor.axis.at(place.layer))?;
+        let family = (self.members).get(&self.architecture.axis_at(factor.axis, place.layer))?;
         let element = family.get(index.unwrap_or(0)).or(family.first())?;
         match factor.view {
             View::Direct => Some(element.clone()),

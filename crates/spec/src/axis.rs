@@ -35,6 +35,16 @@ pub enum Axis {
     ExpertFfn,
     /// Neurons of the expert that every token visits.
     SharedFfn,
+    /// Which of two texts a token belongs to.
+    TokenTypes,
+    /// Classes of distances between two tokens.
+    Distances,
+    /// What the linear layer that pools a text gives.
+    Pooled,
+    /// Labels of a text, or of a token.
+    Labels,
+    /// What the linear layer behind the pooling of a sentence embedding gives.
+    Sentence,
 }
 
 /// An axis of a given layer, or of the whole model: what a secret is derived for.
@@ -91,7 +101,7 @@ pub enum Side {
 
 impl Axis {
     /// Every axis.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 21] = [
         Self::Vocab,
         Self::Positions,
         Self::Hidden,
@@ -108,6 +118,11 @@ impl Axis {
         Self::Experts,
         Self::ExpertFfn,
         Self::SharedFfn,
+        Self::TokenTypes,
+        Self::Distances,
+        Self::Pooled,
+        Self::Labels,
+        Self::Sentence,
     ];
 
     /// The axis' size in coordinates; 0 where a model of this configuration does not have it.
@@ -131,6 +146,12 @@ impl Axis {
             Self::Experts => experts.map_or(0, |experts| experts.count / experts.groups),
             Self::ExpertFfn => experts.map_or(0, |experts| experts.ffn_size),
             Self::SharedFfn => experts.map_or(0, |experts| experts.shared_ffn_size),
+            Self::TokenTypes => config.token_types,
+            Self::Distances => config.distance_classes,
+            // No published head of this kind has another width.
+            Self::Pooled => config.hidden_size,
+            Self::Labels => config.labels,
+            Self::Sentence => config.sentence.as_ref().map_or(0, |head| head.width),
         }
     }
 
@@ -143,12 +164,6 @@ impl Axis {
             Self::ExpertFfn => Family::EachExpert,
             _ => Family::One,
         }
-    }
-
-    /// Whether each layer has one of its own.
-    #[must_use]
-    pub fn is_per_layer(self) -> bool {
-        !matches!(self, Self::Vocab | Self::Positions | Self::Hidden)
     }
 
     /// The name in labels, manifests and messages.
@@ -171,16 +186,18 @@ impl Axis {
             Self::Experts => "experts",
             Self::ExpertFfn => "expert-ffn",
             Self::SharedFfn => "shared-ffn",
+            Self::TokenTypes => "token-types",
+            Self::Distances => "distances",
+            Self::Pooled => "pooled",
+            Self::Labels => "labels",
+            Self::Sentence => "sentence",
         }
     }
 
-    /// This axis in `layer`, or in the whole model where there is only one.
+    /// This axis in `layer`.
     #[must_use]
     pub fn at(self, layer: Option<usize>) -> AxisId {
-        AxisId {
-            axis: self,
-            layer: if self.is_per_layer() { layer } else { None },
-        }
+        AxisId { axis: self, layer }
     }
 
     /// The side x' = M x.

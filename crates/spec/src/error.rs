@@ -65,6 +65,16 @@ pub enum Error {
         /// From the header.
         found: Vec<usize>,
     },
+    /// `modules.json`, or the configuration of a module that it names.
+    #[error(
+        "modules.json: expected {expected}, found {found}; other sentence-transformers modules are not supported"
+    )]
+    Sentence {
+        /// What would have been right.
+        expected: String,
+        /// What stands there.
+        found: String,
+    },
     /// `equicrypt.json` cannot be read as a manifest.
     #[error("equicrypt.json: {0}")]
     Manifest(String),

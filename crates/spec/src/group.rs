@@ -102,6 +102,11 @@ impl Group {
         sign: SignPart::Trivial,
         ..Self::SIGNED_PERMUTATION
     };
+    /// Permutations with power-of-two scales.
+    pub const SCALED_PERMUTATION: Self = Self {
+        scale: ScalePart::Coordinate,
+        ..Self::PERMUTATION
+    };
     /// The orthogonal maps that keep the vector of ones; permutations are among them, signs are not.
     pub const MEAN_KEEPING: Self = Self {
         mix: Mix::MeanKeeping,

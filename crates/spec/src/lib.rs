@@ -15,6 +15,8 @@ mod manifest;
 mod op;
 mod rope;
 mod row;
+mod sentence;
+mod task;
 mod when;
 pub mod wire;
 
@@ -27,4 +29,8 @@ pub use manifest::{FORMAT_VERSION, KeyId, MANIFEST_FILE, Manifest};
 pub use op::{Activation, NormPlace, Op, RopeLayout};
 pub use rope::{Rope, RopeScaling};
 pub use row::{Kind, Layout, Role, Row};
+pub use sentence::{
+    DENSE_FOLDER, MODULES_FILE, Pooling, SENTENCE_DENSE_PREFIX, SentenceDense, SentenceHead,
+};
+pub use task::Task;
 pub use when::When;

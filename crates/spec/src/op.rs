@@ -38,6 +38,10 @@ pub enum Op {
     Gate(Axis),
     /// act(x), coordinate by coordinate: permutations.
     Pointwise(Axis),
+    /// act(x), coordinate by coordinate, with act(-x) = -act(x), as of tanh: signed permutations.
+    Odd(Axis),
+    /// act(x), coordinate by coordinate, with act(c x) = c act(x) for c > 0, as of max(x, 0): permutations and scales.
+    Homogeneous(Axis),
     /// The same computation for each index of the axis: permutations.
     Parallel(Axis),
     /// Something that depends on the index itself, as a learned position does: nothing.
@@ -73,6 +77,8 @@ pub enum Activation {
     GeluTanh,
     /// max(x, 0).
     Relu,
+    /// tanh(x).
+    Tanh,
 }
 
 impl Op {
@@ -88,6 +94,8 @@ impl Op {
             | Self::Average(axis)
             | Self::Gate(axis)
             | Self::Pointwise(axis)
+            | Self::Odd(axis)
+            | Self::Homogeneous(axis)
             | Self::Parallel(axis)
             | Self::Fixed(axis) => axis,
         }
@@ -112,6 +120,8 @@ impl Op {
             Self::DotProduct(_) => Group::UNRESTRICTED,
             Self::Average(_) => Group::ORTHOGONAL,
             Self::Gate(_) => Group::MONOMIAL,
+            Self::Odd(_) => Group::SIGNED_PERMUTATION,
+            Self::Homogeneous(_) => Group::SCALED_PERMUTATION,
             Self::Fixed(_) => Group::TRIVIAL,
         }
     }
@@ -146,6 +156,7 @@ const NAMES: &[(&str, Activation)] = &[
     ("gelu_new", Activation::GeluTanh),
     ("gelu_fast", Activation::GeluTanh),
     ("relu", Activation::Relu),
+    ("tanh", Activation::Tanh),
 ];
 
 impl RopeLayout {

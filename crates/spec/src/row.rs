@@ -12,6 +12,8 @@ pub struct Row {
     pub kind: Kind,
     /// Which configurations and layers have it.
     pub when: When,
+    /// Whether a checkpoint may lack it: nothing else reads what it gives.
+    pub optional: bool,
 }
 
 /// How a tensor is laid out and how the secrets of its axes act on it.
@@ -73,6 +75,10 @@ pub enum Layout {
 pub enum Role {
     Embed,
     PositionEmbed,
+    TokenTypeEmbed,
+    EmbedNorm,
+    EmbedNormBias,
+    DistanceBias,
     AttentionNorm,
     AttentionNormBias,
     Query,
@@ -96,6 +102,8 @@ pub enum Role {
     Output,
     OutputBias,
     AttentionOutNorm,
+    AttentionSumNorm,
+    AttentionSumNormBias,
     MlpNorm,
     MlpNormBias,
     Gate,
@@ -103,9 +111,12 @@ pub enum Role {
     Up,
     UpBias,
     GateUp,
+    GateUpBias,
     Down,
     DownBias,
     MlpOutNorm,
+    MlpSumNorm,
+    MlpSumNormBias,
     Router,
     RouterBias,
     ExpertGate,
@@ -118,6 +129,15 @@ pub enum Role {
     FinalNorm,
     FinalNormBias,
     Head,
+    HeadBias,
+    HeadDense,
+    HeadDenseBias,
+    HeadNorm,
+    HeadNormBias,
+    Labels,
+    LabelsBias,
+    SentenceDense,
+    SentenceDenseBias,
 }
 
 impl Row {
@@ -166,12 +186,21 @@ impl Row {
         Self { when, ..self }
     }
 
+    /// The same row, which a checkpoint may lack.
+    pub(crate) const fn or_absent(self) -> Self {
+        Self {
+            optional: true,
+            ..self
+        }
+    }
+
     const fn new(name: &'static str, role: Role, kind: Kind) -> Self {
         Self {
             name,
             role,
             kind,
             when: When::ALWAYS,
+            optional: false,
         }
     }
 

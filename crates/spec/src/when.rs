@@ -33,6 +33,32 @@ impl When {
     pub const ROPE_NEIGHBOURS: Self = Self(1 << 11);
     /// RoPE turns coordinates half a head apart in a latent attention's heads.
     pub const ROPE_HALVES: Self = Self(1 << 12);
+    /// A linear layer reads the first token's vector, or the mean of all, before anything else does.
+    pub const POOLER: Self = Self(1 << 13);
+    /// The answer is the vectors of all tokens.
+    pub const FEATURES: Self = Self(1 << 25);
+    /// The answer is made of labels of the whole text.
+    pub const SEQUENCE_LABELS: Self = Self(1 << 14);
+    /// The answer is made of labels of each token.
+    pub const TOKEN_LABELS: Self = Self(1 << 15);
+    /// The answer is made of logits of masked tokens.
+    pub const MASKED_TOKEN: Self = Self(1 << 16);
+    /// Tokens are told which of two texts they belong to.
+    pub const TOKEN_TYPES: Self = Self(1 << 17);
+    /// Norms have biases.
+    pub const NORM_BIAS: Self = Self(1 << 18);
+    /// The labels' layer has a bias.
+    pub const LABEL_BIAS: Self = Self(1 << 19);
+    /// The logits of tokens have a bias.
+    pub const HEAD_BIAS: Self = Self(1 << 20);
+    /// The layer is not the first one.
+    pub const LATER: Self = Self(1 << 21);
+    /// A linear layer follows the pooling of a sentence embedding.
+    pub const SENTENCE_DENSE: Self = Self(1 << 22);
+    /// It has a bias.
+    pub const SENTENCE_BIAS: Self = Self(1 << 23);
+    /// It is followed by tanh.
+    pub const SENTENCE_TANH: Self = Self(1 << 24);
 
     /// Both.
     #[must_use]
@@ -67,6 +93,21 @@ impl When {
         } else {
             facts.and(Self::UNTIED)
         };
+        let facts = if layer == Some(0) {
+            facts
+        } else {
+            facts.and(Self::LATER)
+        };
         facts.0 & self.0 == self.0
+    }
+
+    /// Without what only follows from the task.
+    pub(crate) const fn of_any_task(self) -> Self {
+        let task = Self::POOLER.0
+            | Self::FEATURES.0
+            | Self::SEQUENCE_LABELS.0
+            | Self::TOKEN_LABELS.0
+            | Self::MASKED_TOKEN.0;
+        Self(self.0 & !task)
     }
 }

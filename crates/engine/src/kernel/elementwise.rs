@@ -194,6 +194,7 @@ fn activate_values<T: Real>(values: &mut [T], activation: Activation) {
                 *x = x.larger(T::zero());
             }
         }
+        Activation::Tanh => values.iter_mut().for_each(|x| *x = x.tanh()),
     }
 }
 

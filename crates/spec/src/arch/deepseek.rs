@@ -229,6 +229,8 @@ pub(super) static DEEPSEEK_V2: Architecture = Architecture {
         ..CONFIG
     },
     optional_prefix: "",
+    renamed: &[],
+    ignored: &[],
 };
 
 pub(super) static DEEPSEEK_V3: Architecture = Architecture {
@@ -252,4 +254,6 @@ pub(super) static DEEPSEEK_V3: Architecture = Architecture {
         ..CONFIG
     },
     optional_prefix: "",
+    renamed: &[],
+    ignored: &[],
 };

@@ -76,6 +76,8 @@ pub(super) static GEMMA2: Architecture = Architecture {
         ..CONFIG
     },
     optional_prefix: "",
+    renamed: &[],
+    ignored: &[],
 };
 
 pub(super) static GEMMA3: Architecture = Architecture {
@@ -109,4 +111,6 @@ pub(super) static GEMMA3: Architecture = Architecture {
         ..CONFIG
     },
     optional_prefix: "",
+    renamed: &[],
+    ignored: &[],
 };

@@ -19,7 +19,7 @@ pub(super) static GPT2: Architecture = Architecture {
             head_dim: None,
             ffn: "n_inner",
             max_positions: "n_positions",
-            epsilon: "layer_norm_epsilon",
+            epsilon: Some("layer_norm_epsilon"),
             activation: "activation_function",
         },
         facts: &[],
@@ -39,6 +39,8 @@ pub(super) static GPT2: Architecture = Architecture {
         ..LLAMA_CONFIG
     },
     optional_prefix: "transformer.",
+    renamed: &[],
+    ignored: &[],
 };
 
 pub(super) static GPT_NEOX: Architecture = Architecture {
@@ -61,7 +63,7 @@ pub(super) static GPT_NEOX: Architecture = Architecture {
         names: Names {
             kv_heads: None,
             head_dim: None,
-            epsilon: "layer_norm_eps",
+            epsilon: Some("layer_norm_eps"),
             ..NAMES
         },
         facts: &[
@@ -83,6 +85,8 @@ pub(super) static GPT_NEOX: Architecture = Architecture {
         ..LLAMA_CONFIG
     },
     optional_prefix: "",
+    renamed: &[],
+    ignored: &[],
 };
 
 const WIDTH_IS_HEADS: &str = "its heads divide the hidden size among them";

@@ -94,6 +94,8 @@ pub(super) static LLAMA: Architecture = Architecture {
     ops: OPS,
     config: LLAMA_CONFIG,
     optional_prefix: "",
+    renamed: &[],
+    ignored: &[],
 };
 
 pub(super) static MISTRAL: Architecture = Architecture {
@@ -110,6 +112,8 @@ pub(super) static MISTRAL: Architecture = Architecture {
         ..LLAMA_CONFIG
     },
     optional_prefix: "",
+    renamed: &[],
+    ignored: &[],
 };
 
 pub(super) static QWEN2: Architecture = Architecture {
@@ -126,6 +130,8 @@ pub(super) static QWEN2: Architecture = Architecture {
         ..LLAMA_CONFIG
     },
     optional_prefix: "",
+    renamed: &[],
+    ignored: &[],
 };
 
 pub(super) static QWEN3: Architecture = Architecture {
@@ -146,6 +152,8 @@ pub(super) static QWEN3: Architecture = Architecture {
         ..LLAMA_CONFIG
     },
     optional_prefix: "",
+    renamed: &[],
+    ignored: &[],
 };
 
 pub(super) static SMOLLM3: Architecture = Architecture {
@@ -176,6 +184,8 @@ pub(super) static SMOLLM3: Architecture = Architecture {
         ..LLAMA_CONFIG
     },
     optional_prefix: "",
+    renamed: &[],
+    ignored: &[],
 };
 
 pub(super) static GEMMA: Architecture = Architecture {
@@ -201,6 +211,8 @@ pub(super) static GEMMA: Architecture = Architecture {
         ..LLAMA_CONFIG
     },
     optional_prefix: "",
+    renamed: &[],
+    ignored: &[],
 };
 
 pub(super) static MIXTRAL: Architecture = Architecture {
@@ -234,6 +246,8 @@ pub(super) static MIXTRAL: Architecture = Architecture {
         ..LLAMA_CONFIG
     },
     optional_prefix: "",
+    renamed: &[],
+    ignored: &[],
 };
 
 pub(super) static QWEN2_MOE: Architecture = Architecture {
@@ -267,6 +281,8 @@ pub(super) static QWEN2_MOE: Architecture = Architecture {
         ..LLAMA_CONFIG
     },
     optional_prefix: "",
+    renamed: &[],
+    ignored: &[],
 };
 
 pub(super) static QWEN3_MOE: Architecture = Architecture {
@@ -299,6 +315,8 @@ pub(super) static QWEN3_MOE: Architecture = Architecture {
         ..LLAMA_CONFIG
     },
     optional_prefix: "",
+    renamed: &[],
+    ignored: &[],
 };
 
 const QWEN_EXPERTS: Moe = Moe {

@@ -1,7 +1,12 @@
+mod bert;
 mod deepseek;
+mod distilbert;
+mod encoder_parts;
 mod gemma;
 mod gpt;
 mod llama;
+mod modernbert;
+mod mpnet;
 mod olmo2;
 mod parts;
 mod phi3;
@@ -9,8 +14,8 @@ mod phi3;
 use std::collections::HashMap;
 
 use crate::{
-    Axis, ConfigTable, Error, Expansion, Group, Kind, ModelConfig, Op, Profile, Role, RopeLayout,
-    Row, When,
+    Axis, AxisId, ConfigTable, Error, Expansion, Group, Kind, ModelConfig, Op, Profile, Role,
+    RopeLayout, Row, Task, When,
 };
 
 /// Every supported architecture.
@@ -32,6 +37,12 @@ pub static ARCHITECTURES: &[&Architecture] = &[
     &gpt::GPT_NEOX,
     &deepseek::DEEPSEEK_V2,
     &deepseek::DEEPSEEK_V3,
+    &bert::BERT,
+    &distilbert::DISTILBERT,
+    &bert::ROBERTA,
+    &bert::XLM_ROBERTA,
+    &mpnet::MPNET,
+    &modernbert::MODERNBERT,
 ];
 
 /// A model family: which tensors it has, along which axes, and which operations act on those axes.
@@ -39,7 +50,7 @@ pub static ARCHITECTURES: &[&Architecture] = &[
 pub struct Architecture {
     /// `model_type` in `config.json`.
     pub model_type: &'static str,
-    /// The class in `architectures` of `config.json`.
+    /// The class in `architectures` of `config.json`; of an encoder, what the names of its classes begin with.
     pub class: &'static str,
     /// The tensors, in groups that several tables share, in the order in which they are stored.
     pub(crate) rows: &'static [&'static [Row]],
@@ -47,8 +58,12 @@ pub struct Architecture {
     pub(crate) ops: &'static [&'static [(When, Op)]],
     /// How `config.json` is read.
     pub(crate) config: ConfigTable,
-    /// What the names of published checkpoints may lack.
+    /// What the names of published checkpoints may lack, and those of an encoder's body alone do.
     pub(crate) optional_prefix: &'static str,
+    /// What names end with, and what they end with in other published checkpoints.
+    pub(crate) renamed: &'static [(&'static str, &'static str)],
+    /// What the names of tensors begin with that no answer of the tables depends on.
+    pub(crate) ignored: &'static [&'static str],
 }
 
 /// A row of the table, at one layer and for one expert of one configuration.
@@ -166,6 +181,17 @@ impl Architecture {
         })
     }
 
+    /// This axis in `layer`; in the whole model where a tensor that is not of a layer has it.
+    #[must_use]
+    pub fn axis_at(&self, axis: Axis, layer: Option<usize>) -> AxisId {
+        let is_global = self
+            .rows()
+            .filter(|row| !row.is_per_layer())
+            .flat_map(|row| row.kind.sides())
+            .any(|side| side.factors().iter().any(|factor| factor.axis == axis));
+        axis.at(layer.filter(|_| !is_global))
+    }
+
     /// The axes that the tensors of a model of this configuration have, without those that are empty.
     #[must_use]
     pub fn axes(&self, config: &ModelConfig) -> Vec<Axis> {
@@ -211,8 +237,12 @@ impl Architecture {
             } else {
                 Vec::new()
             };
+            let bare = self.is_bare(config);
             experts.into_iter().map(move |expert| TensorSpec {
-                name: row.tensor_name(layer, expert),
+                name: match row.tensor_name(layer, expert) {
+                    name if bare => self.without_prefix(&name).to_owned(),
+                    name => name,
+                },
                 row,
                 layer,
                 expert,
@@ -236,49 +266,86 @@ impl Architecture {
     }
 
     /// Compares the table with a checkpoint's header, both ways: every tensor of the table must be there with its shape,
-    /// and nothing else but buffers that hold no weights. Returns the table's tensors, under the names of the checkpoint.
+    /// unless it is optional, and nothing else but buffers that hold no weights and what only another head of the same body
+    /// reads. Returns the table's tensors, under the names of the checkpoint.
     pub fn check<'a>(
         &self,
         config: &ModelConfig,
         header: impl IntoIterator<Item = (&'a str, &'a [usize])>,
     ) -> Result<Vec<TensorSpec>, Error> {
         let mut found: HashMap<&str, &[usize]> = header.into_iter().collect();
-        let mut tensors = self.tensors(config);
-        let prefix = self.optional_prefix;
-        if !prefix.is_empty() && !found.keys().any(|name| name.starts_with(prefix)) {
-            for tensor in &mut tensors {
-                if let Some(short) = tensor.name.strip_prefix(prefix) {
-                    tensor.name = short.to_owned();
-                }
-            }
-        }
-        for tensor in &tensors {
-            match found.remove(tensor.name.as_str()) {
-                Some(shape) if shape == tensor.shape => {}
+        let mut tensors = Vec::new();
+        for tensor in self.tensors(config) {
+            let name = self.found_name(&tensor.name, |name| found.contains_key(name));
+            let name = name.unwrap_or_else(|| tensor.name.clone());
+            match found.remove(name.as_str()) {
+                Some(shape) if shape == tensor.shape => tensors.push(TensorSpec { name, ..tensor }),
                 Some(shape) => {
                     return Err(Error::Shape {
-                        name: tensor.name.clone(),
-                        expected: tensor.shape.clone(),
+                        name,
+                        expected: tensor.shape,
                         found: shape.to_vec(),
                     });
                 }
+                None if tensor.row.optional => {}
                 None => {
                     return Err(Error::MissingTensor {
-                        name: tensor.name.clone(),
+                        name: tensor.name,
                         model_type: self.model_type,
-                        shape: tensor.shape.clone(),
+                        shape: tensor.shape,
                     });
                 }
             }
         }
-        let is_buffer = |name: &str| BUFFERS.iter().any(|suffix| name.ends_with(suffix));
-        match found.keys().filter(|name| !is_buffer(name)).min() {
+        let unknown = found.keys().filter(|name| !self.is_left_out(name, config));
+        match unknown.min() {
             Some(name) => Err(Error::UnknownTensor {
                 name: (*name).to_owned(),
                 model_type: self.model_type,
             }),
             None => Ok(tensors),
         }
+    }
+
+    /// The name under which a tensor of the table stands in a checkpoint, with or without the prefix, and as this or that
+    /// tool spells it.
+    fn found_name(&self, name: &str, exists: impl Fn(&str) -> bool) -> Option<String> {
+        let bare = self.without_prefix(name);
+        let full = format!("{}{bare}", self.optional_prefix);
+        [name, bare, &full].into_iter().find_map(|name| {
+            let renamed = self
+                .renamed
+                .iter()
+                .filter_map(|(usual, other)| Some(format!("{}{other}", name.strip_suffix(usual)?)));
+            std::iter::once(name.to_owned())
+                .chain(renamed)
+                .find(|name| exists(name))
+        })
+    }
+
+    /// Whether a tensor that the table does not name may be left out: a buffer, or something that only another head reads.
+    fn is_left_out(&self, name: &str, config: &ModelConfig) -> bool {
+        let is_of_other_head = || {
+            let bare = self.without_prefix(name);
+            self.rows().any(|row| {
+                config.task.is_of_encoder()
+                    && !row.when.holds(config, None)
+                    && row.when.of_any_task().holds(config, None)
+                    && self.without_prefix(row.name) == bare
+            })
+        };
+        BUFFERS.iter().any(|suffix| name.ends_with(suffix))
+            || self.ignored.iter().any(|prefix| name.starts_with(prefix))
+            || is_of_other_head()
+    }
+
+    /// Whether the names of this model lack the prefix.
+    fn is_bare(&self, config: &ModelConfig) -> bool {
+        config.task == Task::Features
+    }
+
+    fn without_prefix<'a>(&self, name: &'a str) -> &'a str {
+        name.strip_prefix(self.optional_prefix).unwrap_or(name)
     }
 
     /// Whether a model may have a wider residual stream.
@@ -302,6 +369,7 @@ impl Architecture {
 
 /// What old checkpoints store beside the weights: masks and frequencies that follow from the configuration.
 const BUFFERS: &[&str] = &[
+    "embeddings.position_ids",
     ".attn.bias",
     ".attn.masked_bias",
     ".attention.bias",

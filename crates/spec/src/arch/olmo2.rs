@@ -24,6 +24,8 @@ pub(super) static OLMO2: Architecture = Architecture {
         ..LLAMA_CONFIG
     },
     optional_prefix: "",
+    renamed: &[],
+    ignored: &[],
 };
 
 const NORMS: &[Row] = &[

@@ -43,6 +43,8 @@ pub(super) static PHI3: Architecture = Architecture {
         ..LLAMA_CONFIG
     },
     optional_prefix: "",
+    renamed: &[],
+    ignored: &[],
 };
 
 const QUERY: Side = Side::Product(&[

@@ -42,7 +42,7 @@ impl HeadSizes {
             }
         };
         let (rotary, field) = match table.positions {
-            Positions::Learned => (0, ""),
+            Positions::Learned | Positions::LearnedAfterPad(..) => (0, ""),
             Positions::Rotary {
                 share: Some((field, default)),
                 ..

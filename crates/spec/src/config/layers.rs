@@ -9,7 +9,7 @@ use crate::{Error, Rope, RopeScaling};
 pub struct LayerKind {
     /// Which of [`ModelConfig::ropes`] turns queries and keys.
     pub rope: Option<usize>,
-    /// How many tokens a token sees, itself among them.
+    /// How many tokens a token sees, itself among them; in an encoder, on each side.
     pub window: Option<usize>,
     /// What q . k is multiplied by.
     pub attention_scale: f64,
@@ -52,10 +52,13 @@ pub(super) fn layer_kinds(
         }
     }
     let windowed = windowed(fields, table.windows, &turned)?;
-    let window = if windowed.contains(&true) {
-        fields.optional_size("sliding_window")?
-    } else {
-        None
+    let window = match (windowed.contains(&true), table.windows) {
+        (false, _) => None,
+        (true, Windows::AllButFirstOfEach(..)) => {
+            let both_sides = fields.optional_size("local_attention")?.unwrap_or(128);
+            Some(both_sides / 2 + 1)
+        }
+        (true, _) => fields.optional_size("sliding_window")?,
     };
     let sparse = match &table.experts {
         Some(names) => sparse_layers(fields, names, layers)?,
@@ -79,6 +82,10 @@ fn windowed(fields: &Fields<'_>, windows: Windows, turned: &[bool]) -> Result<Ve
         Windows::AllButEach(field, default) => {
             let each = fields.optional_size(field)?.unwrap_or(default);
             (1..=layers).map(|n| !n.is_multiple_of(each)).collect()
+        }
+        Windows::AllButFirstOfEach(field, default) => {
+            let each = fields.optional_size(field)?.unwrap_or(default);
+            (0..layers).map(|n| !n.is_multiple_of(each)).collect()
         }
         Windows::AllIfUsed => {
             let used = fields.flag("use_sliding_window")?.unwrap_or(false);

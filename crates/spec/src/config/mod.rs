@@ -4,11 +4,12 @@ mod heads;
 mod layers;
 mod rope;
 mod table;
+mod task;
 mod write;
 
 use serde_json::{Map, Value};
 
-use crate::{Activation, Architecture, Error, Rope, RopeScaling, When};
+use crate::{Activation, Architecture, Error, Rope, RopeScaling, SentenceHead, Task, When};
 use fields::Fields;
 use heads::HeadSizes;
 use layers::{attention_scales, layer_kinds};
@@ -17,8 +18,8 @@ pub use experts::{Experts, Scoring};
 pub use layers::LayerKind;
 pub use table::{ConfigTable, Expansion};
 pub(crate) use table::{
-    ExpertNames as Moe, Fact, LLAMA_CONFIG, NAMES, Names, Positions, Shared as MoeShared,
-    Shares as MoeShares, SparseLayers as MoeLayers, Windows as Window, rotary,
+    EncoderTable, ExpertNames as Moe, Fact, HeadActivation, LLAMA_CONFIG, NAMES, Names, Positions,
+    Shared as MoeShared, Shares as MoeShares, SparseLayers as MoeLayers, Windows as Window, rotary,
 };
 
 /// What `config.json` says of a model, as far as its function depends on it.
@@ -70,6 +71,22 @@ pub struct ModelConfig {
     pub experts: Option<Experts>,
     /// The latent vectors of multi-head latent attention.
     pub latent: Option<Latent>,
+    /// What the model answers.
+    pub task: Task,
+    /// How many texts a token may belong to; 0 where tokens are not told.
+    pub token_types: usize,
+    /// Classes of distances between two tokens, each of which has a bias for each head; 0 without.
+    pub distance_classes: usize,
+    /// The position of the first token.
+    pub first_position: usize,
+    /// Labels; 0 where the answer is not made of them.
+    pub labels: usize,
+    /// Whether labels of a text are read from the mean of its tokens; from its first token otherwise.
+    pub labels_from_mean: bool,
+    /// What follows the first linear layer of the head.
+    pub head_activation: Activation,
+    /// How one vector is made of a text's.
+    pub sentence: Option<SentenceHead>,
     /// Whether the head is the embedding.
     pub tied_head: bool,
     /// `bos_token_id`.
@@ -162,6 +179,7 @@ impl ModelConfig {
                 });
             }
         }
+        let answer = task::Answer::read(&fields, architecture)?;
         let mut facts = match &latent {
             Some(Latent { query: None, .. }) => When::QUERY_DIRECT,
             Some(_) => When::QUERY_LATENT,
@@ -172,6 +190,7 @@ impl ModelConfig {
                 Fact::Always => true,
                 Fact::Field(name, default) => fields.flag(name)?.unwrap_or(*default),
                 Fact::Not(name, default) => !fields.flag(name)?.unwrap_or(*default),
+                Fact::Tasks(tasks) => tasks.contains(&answer.task),
             };
             if holds {
                 facts = facts.and(*fact);
@@ -203,6 +222,17 @@ impl ModelConfig {
             Some(name) => fields.flag(name)?.unwrap_or(true),
             None => false,
         };
+        let pad = fields.ids("pad_token_id")?.first().copied();
+        let first_position = match table.positions {
+            Positions::LearnedAfterPad(field, default) => {
+                field.and(pad).unwrap_or(default) as usize + 1
+            }
+            _ => 0,
+        };
+        if first_position >= max_positions && first_position > 0 {
+            let expected = format!("more than {first_position}, the first token's position");
+            return Err(fields.wrong(names.max_positions, expected));
+        }
         let keep = |name: &&str| Some(((*name).to_owned(), plain(map.get(*name)?)?));
         Ok(Self {
             architecture,
@@ -221,10 +251,13 @@ impl ModelConfig {
                 None => return Err(fields.absent(names.ffn)),
             },
             activation,
-            norm_epsilon: fields.number(names.epsilon)?.unwrap_or(table.epsilon),
+            norm_epsilon: match names.epsilon {
+                Some(name) => fields.number(name)?.unwrap_or(table.epsilon),
+                None => table.epsilon,
+            },
             gain_offset: table.gain_offset,
             learned_positions: match table.positions {
-                Positions::Learned => max_positions,
+                Positions::Learned | Positions::LearnedAfterPad(..) => max_positions,
                 Positions::Rotary { .. } => 0,
             },
             max_positions,
@@ -240,10 +273,18 @@ impl ModelConfig {
             parallel_residual,
             experts,
             latent,
+            task: answer.task,
+            token_types: answer.token_types,
+            distance_classes: answer.distance_classes,
+            first_position,
+            labels: answer.labels,
+            labels_from_mean: answer.labels_from_mean,
+            head_activation: answer.head_activation(&fields, table, activation)?,
+            sentence: None,
             tied_head: fields.flag("tie_word_embeddings")?.unwrap_or(table.tied),
             bos: fields.ids("bos_token_id")?.first().copied(),
             eos: fields.ids("eos_token_id")?,
-            pad: fields.ids("pad_token_id")?.first().copied(),
+            pad,
             facts,
             kept: table.keep.iter().filter_map(keep).collect(),
         })
@@ -260,7 +301,71 @@ impl ModelConfig {
     #[must_use]
     pub fn exact_context(&self) -> usize {
         let original = self.ropes.iter().filter_map(Rope::original_context).min();
-        self.max_positions.min(original.unwrap_or(usize::MAX))
+        let positions = self.max_positions - self.first_position;
+        positions.min(original.unwrap_or(usize::MAX))
+    }
+
+    /// The id of the token that is not counted where positions are, if there is one: it must keep its meaning in an encrypted
+    /// vocabulary, because a stock engine compares ids with it.
+    #[must_use]
+    pub fn uncounted_id(&self) -> Option<u32> {
+        let id = self.first_position.checked_sub(1)?;
+        u32::try_from(id).ok()
+    }
+
+    /// The same model as sentence-transformers runs it: the vectors of its tokens, made one by `head`.
+    pub fn with_sentence(mut self, head: SentenceHead) -> Result<Self, Error> {
+        if !self.task.is_of_encoder() {
+            return Err(Error::Sentence {
+                expected: "an encoder as the Transformer module".into(),
+                found: self.architecture.model_type.into(),
+            });
+        }
+        if let Some(dense) = &head.dense {
+            if dense.input != self.hidden_size {
+                return Err(Error::Sentence {
+                    expected: format!("a Dense module that reads {} numbers", self.hidden_size),
+                    found: dense.input.to_string(),
+                });
+            }
+            self.facts = self.facts.and(When::SENTENCE_DENSE);
+            if dense.bias {
+                self.facts = self.facts.and(When::SENTENCE_BIAS);
+            }
+            if dense.tanh {
+                self.facts = self.facts.and(When::SENTENCE_TANH);
+            }
+        }
+        self.become_features();
+        self.sentence = Some(head);
+        Ok(self)
+    }
+
+    /// The name of the class in transformers.
+    #[must_use]
+    pub fn class(&self) -> String {
+        format!("{}{}", self.architecture.class, self.task.suffix())
+    }
+}
+
+impl ModelConfig {
+    /// The body of the model alone.
+    fn become_features(&mut self) {
+        self.task = Task::Features;
+        self.labels = 0;
+        self.facts = self.facts.of_any_task();
+        for (fact, source) in self.architecture.config.facts {
+            if matches!(source, Fact::Tasks(tasks) if tasks.contains(&Task::Features)) {
+                self.facts = self.facts.and(*fact);
+            }
+        }
+        if let Some(EncoderTable {
+            pooler: HeadActivation::Is(activation),
+            ..
+        }) = self.architecture.config.encoder
+        {
+            self.head_activation = activation;
+        }
     }
 }
 
@@ -303,6 +408,11 @@ const WORDS: &[&str] = &[
     "greedy",
     "group_limited_greedy",
     "noaux_tc",
+    "cls",
+    "mean",
+    "single_label_classification",
+    "multi_label_classification",
+    "regression",
 ];
 
 #[cfg(test)]
@@ -358,7 +468,7 @@ mod tests {
     #[test]
     fn what_cannot_be_expressed_is_refused_by_field() {
         for (field, value) in [
-            ("hidden_act", json!("tanh")),
+            ("hidden_act", json!("mish")),
             ("num_key_value_heads", json!(2)),
             ("hidden_size", json!(-1)),
             ("hidden_size", json!("576")),

@@ -1,4 +1,4 @@
-use crate::{Activation, When};
+use crate::{Activation, Task, When};
 
 /// How an architecture's `config.json` is to be read: which field says what, and what holds where it is absent.
 #[derive(Debug)]
@@ -43,6 +43,8 @@ pub struct ConfigTable {
     pub(crate) expansion: Expansion,
     /// Truth values that the tables cannot express otherwise: the field is absent, or says this.
     pub(crate) demands: &'static [(&'static str, bool)],
+    /// What an encoder has beside a decoder.
+    pub(crate) encoder: Option<EncoderTable>,
     /// Fields that stock engines need and that stand in an encrypted model's file as they are.
     pub(crate) keep: &'static [&'static str],
 }
@@ -67,6 +69,34 @@ pub(crate) enum Fact {
     Field(&'static str, bool),
     /// The opposite of a truth value, and the value if it is absent.
     Not(&'static str, bool),
+    /// It holds for these tasks.
+    Tasks(&'static [Task]),
+}
+
+/// What the configuration of an encoder says beside that of a decoder.
+#[derive(Debug)]
+pub(crate) struct EncoderTable {
+    /// The field of how many texts a token may belong to.
+    pub(crate) token_types: Option<&'static str>,
+    /// The field of how many classes of distances there are, and how many if it is absent.
+    pub(crate) distance_classes: Option<(&'static str, usize)>,
+    /// What follows the linear layer that pools a text.
+    pub(crate) pooler: HeadActivation,
+    /// What follows the linear layer before the logits of masked tokens, and before labels of tokens if there is one.
+    pub(crate) token_head: HeadActivation,
+    /// The field that says whether labels of a text are read from the first token, "cls", or from the mean, "mean".
+    pub(crate) pooling: Option<&'static str>,
+}
+
+/// What follows the first linear layer of a head.
+#[derive(Debug)]
+pub(crate) enum HeadActivation {
+    /// Always this.
+    Is(Activation),
+    /// The same as in the MLPs.
+    Model,
+    /// What the field says, and if it is absent, this.
+    Field(&'static str, Activation),
 }
 
 /// The names of the fields that most architectures share.
@@ -79,7 +109,7 @@ pub(crate) struct Names {
     pub(crate) head_dim: Option<&'static str>,
     pub(crate) ffn: &'static str,
     pub(crate) max_positions: &'static str,
-    pub(crate) epsilon: &'static str,
+    pub(crate) epsilon: Option<&'static str>,
     pub(crate) activation: &'static str,
 }
 
@@ -88,6 +118,10 @@ pub(crate) struct Names {
 pub(crate) enum Positions {
     /// By an embedding of positions.
     Learned,
+    /// By an embedding of positions, that of the first token being the one after the padding token's id; the padding token
+    /// has its id as position and is not counted (transformers, `create_position_ids_from_input_ids`). The field of that id,
+    /// and the id if it is absent or does not matter.
+    LearnedAfterPad(Option<&'static str>, u32),
     /// By RoPE.
     Rotary {
         /// The field of the base frequency.
@@ -120,6 +154,9 @@ pub(crate) enum Windows {
     EvenBelowLayer,
     /// With `use_sliding_window`, those without RoPE.
     WithoutRope,
+    /// All but each n-th, beginning with the first; the field of n, and n by default. A token sees half of `local_attention`
+    /// on each side, and itself.
+    AllButFirstOfEach(&'static str, usize),
 }
 
 /// The fields of a mixture of experts.
@@ -183,7 +220,7 @@ pub(crate) const NAMES: Names = Names {
     head_dim: Some("head_dim"),
     ffn: "intermediate_size",
     max_positions: "max_position_embeddings",
-    epsilon: "rms_norm_eps",
+    epsilon: Some("rms_norm_eps"),
     activation: "hidden_act",
 };
 
@@ -224,5 +261,6 @@ pub(crate) const LLAMA_CONFIG: ConfigTable = ConfigTable {
     parallel_residual: None,
     expansion: Expansion::MultipleOfHeads,
     demands: &[],
+    encoder: None,
     keep: &["attention_bias", "mlp_bias"],
 };

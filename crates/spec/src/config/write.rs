@@ -1,4 +1,4 @@
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::ModelConfig;
 use super::rope::scaling_json;
@@ -14,7 +14,7 @@ impl ModelConfig {
         let names = &self.architecture.config.names;
         let mut json = self.kept.clone();
         let mut put = |name: &str, value: Value| json.insert(name.to_owned(), value);
-        put("architectures", json!([self.architecture.class]));
+        put("architectures", json!([self.class()]));
         put("model_type", json!(self.architecture.model_type));
         put("vocab_size", json!(self.vocab_size));
         put(names.hidden, json!(self.hidden_size));
@@ -31,7 +31,9 @@ impl ModelConfig {
             put(names.activation, json!(self.activation.name()));
         }
         put(names.max_positions, json!(self.max_positions));
-        put(names.epsilon, json!(self.norm_epsilon));
+        if let Some(name) = names.epsilon {
+            put(name, json!(self.norm_epsilon));
+        }
         if let Positions::Rotary {
             theta,
             share,
@@ -56,6 +58,25 @@ impl ModelConfig {
             }
             if let Some(name) = share {
                 put(name.0, json!(self.rotary_dim as f64 / self.head_dim as f64));
+            }
+        }
+        if let Some(encoder) = &self.architecture.config.encoder {
+            if let Some(name) = encoder.token_types {
+                put(name, json!(self.token_types));
+            }
+            if let Some((name, _)) = encoder.distance_classes {
+                put(name, json!(self.distance_classes));
+            }
+            if self.task.has_labels() {
+                let name = |label: usize| format!("LABEL_{label}");
+                let names: Map<String, Value> = (0..self.labels)
+                    .map(|label| (label.to_string(), json!(name(label))))
+                    .collect();
+                let labels: Map<String, Value> = (0..self.labels)
+                    .map(|label| (name(label), json!(label)))
+                    .collect();
+                put("id2label", Value::Object(names));
+                put("label2id", Value::Object(labels));
             }
         }
         put("tie_word_embeddings", json!(self.tied_head));
