@@ -14,6 +14,14 @@ Every tensor of the checkpoint is filled in row-major order from its own stream:
 
 The input width is the last dimension, except for GPT-2's c_attn, c_proj and c_fc, which are stored transposed: the
 first. The value is computed in f64 and then rounded to f32; both sides start from the rounded one.
+
+The encoders' checkpoints add these names, which no decoder's has:
+
+    a norm's gain is also X.weight where X holds "Norm", and X.gamma:       1 + 0.5 * u
+    a bias is also any name that ends in "beta":                            (u - 0.5) * 0.2
+    the tokens' embedding is also word_embeddings or tok_embeddings:        (u - 0.5) * 2
+    position_embeddings and token_type_embeddings .weight:                  (u - 0.5) * 0.5
+    relative_attention_bias.weight:                                         (u - 0.5) * 4
 """
 
 import math
@@ -21,7 +29,8 @@ import math
 import numpy as np
 
 MASK = 2**64 - 1
-FORMULA = __doc__[__doc__.index("Every tensor"):].strip().split("\n")
+ENCODER_FORMULA = __doc__[__doc__.index("Every tensor"):].strip().split("\n")
+FORMULA = ENCODER_FORMULA[:ENCODER_FORMULA.index("The encoders' checkpoints add these names, which no decoder's has:") - 1]
 
 
 def tensor(name: str, shape: list[int]) -> np.ndarray:
@@ -39,15 +48,17 @@ def values(name: str, shape: list[int]) -> list[float]:
 
 def affine(name: str, shape: list[int]) -> tuple[float, float]:
     """(scale, offset): offset + scale * u, or (u - 0.5) * scale where the offset is 0."""
-    if name.endswith("bias"):
+    if name.endswith(("bias", "beta")):
         return 0.2, 0.0
     module = name.split(".")[-2]
-    if "norm" in module or module.startswith("ln_"):
+    if "norm" in module.lower() or module.startswith("ln_"):
         return 0.5, 1.0
-    if module in ("embed_tokens", "embed_in", "wte"):
+    if module in ("embed_tokens", "embed_in", "wte", "word_embeddings", "tok_embeddings"):
         return 2.0, 0.0
-    if module == "wpe":
+    if module in ("wpe", "position_embeddings", "token_type_embeddings"):
         return 0.5, 0.0
+    if module == "relative_attention_bias":
+        return 4.0, 0.0
     width = shape[0] if module in ("c_attn", "c_proj", "c_fc") else shape[-1]
     return 4 / math.sqrt(width), 0.0
 
