@@ -26,7 +26,6 @@ import numpy as np
 import torch
 import transformers
 from safetensors import safe_open
-from safetensors.numpy import save_file
 from transformers import AutoConfig
 
 import encoder_reference

@@ -30,7 +30,8 @@ import numpy as np
 
 MASK = 2**64 - 1
 ENCODER_FORMULA = __doc__[__doc__.index("Every tensor"):].strip().split("\n")
-FORMULA = ENCODER_FORMULA[:ENCODER_FORMULA.index("The encoders' checkpoints add these names, which no decoder's has:") - 1]
+FIRST_OF_ENCODERS = ENCODER_FORMULA.index("The encoders' checkpoints add these names, which no decoder's has:")
+FORMULA = ENCODER_FORMULA[:FIRST_OF_ENCODERS - 1]
 
 
 def tensor(name: str, shape: list[int]) -> np.ndarray:
