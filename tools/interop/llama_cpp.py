@@ -17,7 +17,8 @@ often, to SLACK, than plain bf16's do.
 
 The rest is lossy, a quantised block holding other weights together than in the plain file, and is measured: along the
 plain f32 answers, how often the next token is the one plain f32 chooses, and how far its log-probability is off, for the
-plain file of that format and for the encrypted one. A line fails below FLOOR, where the file is not that model any more.
+plain file of that format and for the encrypted one. A line fails if that is lower than the plain
+file's by more than SLACK; q4_k, which does cost an encrypted model more, if it is below its entry in FLOORS.
 
 A table goes to standard error, JSON to standard output. Exit status 0 only if every line holds.
 """
@@ -41,7 +42,7 @@ EXACT = {("permute", "f32"), ("rotate", "f32")}
 SAME_WEIGHTS = {("permute", "bf16")}
 TOLERANCE = 1e-3
 SLACK = 0.05
-FLOOR = 0.5
+FLOORS = {"q4_k": 0.7}
 
 
 def main() -> int:
@@ -154,10 +155,10 @@ class Run:
                 "encrypted_as_plain": agreement(plain[1], found[1]),
                 "plain_off_f32": deviation(self.reference, plain[1]),
                 "encrypted_off_f32": deviation(self.reference, found[1]),
-                "holds": of_found >= FLOOR}
+                "holds": of_found >= FLOORS.get(number_format, of_plain - SLACK)}
         if (profile, number_format) in SAME_WEIGHTS:
             row["weights_kept"] = self.weights_kept(profile, number_format)
-            row["holds"] = row["weights_kept"] and of_found >= of_plain - SLACK
+            row["holds"] &= row["weights_kept"]
         return row
 
     def weights_kept(self, profile: str, number_format: str) -> bool:
