@@ -165,7 +165,7 @@ pub(crate) struct Encrypt {
         long,
         value_name = "PEFT_DIR",
         requires = "base",
-        conflicts_with_all = ["profile", "dtype", "expand", "epoch", "format", "quantize"]
+        conflicts_with_all = ["profile", "dtype", "expand", "rotate_output", "epoch", "format", "quantize"]
     )]
     pub(crate) adapter: Option<PathBuf>,
     /// The encrypted folder that the adapter is for, made from the model with the same key
@@ -174,6 +174,9 @@ pub(crate) struct Encrypt {
     /// Hidden coordinates to add (rotate only): the residual stream becomes wider and the same function is computed
     #[arg(long, value_name = "H", default_value_t = 0)]
     pub(crate) expand: usize,
+    /// Give sentence embeddings a secret rotation of their own, in a linear layer behind the pooling
+    #[arg(long)]
+    pub(crate) rotate_output: bool,
     /// The counter in the key schedule: another epoch is another vocabulary under the same key
     #[arg(long, default_value_t = 0)]
     pub(crate) epoch: u32,

@@ -37,6 +37,7 @@ fn encrypted(dir: &Path, out: &Path, profile: Profile, dtype: Dtype) -> Vocabula
         epoch: 0,
         expand: 0,
         scales: true,
+        rotate_output: false,
     };
     let source = Checkpoint::open(dir).unwrap();
     let summary = encrypt(&source, out, &key(11), &options, &|_| ()).unwrap();

@@ -5,7 +5,7 @@ use anyhow::{Context, Result, bail};
 use equicrypt_checkpoint::gguf::GgufFile;
 use equicrypt_checkpoint::{Checkpoint, Dtype, GgufWeights, StagedDir};
 use equicrypt_cipher::{MasterKey, Options, Plan, Summary};
-use equicrypt_spec::{MANIFEST_FILE, ModelConfig, Profile};
+use equicrypt_spec::{MANIFEST_FILE, Profile};
 use serde_json::json;
 
 use super::export::{GGUF_FILE, export, manifest_for, weights};
@@ -29,6 +29,7 @@ pub(super) fn run(args: &Encrypt) -> Result<()> {
         epoch: args.epoch,
         expand: args.expand,
         scales: true,
+        rotate_output: args.rotate_output,
     };
     let start = Instant::now();
     let summary = match (&args.adapter, &args.base) {
@@ -117,7 +118,7 @@ fn encrypt_adapter(
     key: &MasterKey,
 ) -> Result<Summary> {
     let source = Checkpoint::open(&args.model)?;
-    let config = ModelConfig::from_json(Checkpoint::open(base)?.config())?;
+    let config = Checkpoint::open(base)?.model_config()?;
     let manifest = read_manifest(&base.join(MANIFEST_FILE))?;
     let base = (&config, &manifest);
     let out = &args.output;

@@ -3,7 +3,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use equicrypt_checkpoint::Checkpoint;
 use equicrypt_checkpoint::gguf::{GgufFile, MetadataValue};
-use equicrypt_spec::{MANIFEST_FILE, Manifest, ModelConfig};
+use equicrypt_spec::{MANIFEST_FILE, Manifest};
 use serde_json::json;
 
 use super::export::GGUF_FILE;
@@ -86,7 +86,7 @@ impl Facts {
     /// Of a Hugging Face folder, checked against the architecture's table.
     fn of_folder(folder: &Path) -> Result<Self> {
         let checkpoint = Checkpoint::open(folder)?;
-        let config = ModelConfig::from_json(checkpoint.config())?;
+        let config = checkpoint.model_config()?;
         let shapes = checkpoint
             .tensors()
             .map(|t| (t.name.as_str(), t.shape.as_slice()));

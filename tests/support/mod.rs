@@ -156,6 +156,7 @@ pub fn options(profile: Profile) -> Options {
         epoch: 0,
         expand: 0,
         scales: true,
+        rotate_output: false,
     }
 }
 
@@ -260,7 +261,7 @@ pub fn difference_with(
         .collect();
     permits.push(danger::permit_anything(axis, group));
     let schedule = schedule(key, &plan.manifest);
-    let vocabulary = Vocabulary::derive(&schedule, plan.target.vocab_size);
+    let vocabulary = Vocabulary::derive(&schedule, plan.target.vocab_size, plan.manifest.kept_id);
     let secrets: Secrets = danger::derive_illegal(&schedule, &plan.target, &permits, &vocabulary);
     let out = dir.path().join("encrypted");
     danger::encrypt_with(&source, &out, &plan, &secrets, &|_| ()).unwrap();

@@ -48,6 +48,10 @@ pub enum Error {
         advice: &'static str,
     },
 
+    /// `config.json` or `modules.json` says something that is not supported.
+    #[error(transparent)]
+    Model(#[from] equicrypt_spec::Error),
+
     /// A folder is not a usable Hugging Face checkpoint.
     #[error("{dir} is not a usable checkpoint folder: {problem}", dir = .dir.display())]
     Folder {

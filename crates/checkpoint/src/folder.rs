@@ -1,20 +1,23 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Component, Path, PathBuf};
 
+use equicrypt_spec::{MODULES_FILE, ModelConfig, SENTENCE_DENSE_PREFIX, SentenceHead};
 use serde_json::Value;
 
-use crate::json::read_json;
+use crate::json::{read_json, read_list};
 use crate::safetensors::SafetensorsFile;
 use crate::{Error, IgnoredTensor, TensorInfo};
 
 /// An open Hugging Face model folder: `config.json`, and either `model.safetensors` or
-/// `model.safetensors.index.json` with its shards.
+/// `model.safetensors.index.json` with its shards. If sentence-transformers saved it, `modules.json`
+/// with the pooling, and the linear layer behind it, whose tensors are named `dense/...` here.
 ///
 /// Opening reads headers only. All reads are positioned and may come from many threads.
 #[derive(Debug)]
 pub struct Checkpoint {
     dir: PathBuf,
     config: Value,
+    sentence: Option<SentenceHead>,
     files: Vec<SafetensorsFile>,
     tensors: Vec<TensorInfo>,
     /// For each tensor its number inside its file.
@@ -64,9 +67,17 @@ impl Checkpoint {
             return Err(unusable(missing_weights(dir)));
         };
 
+        let (sentence, dense) = match dir.join(MODULES_FILE).is_file() {
+            true => sentence_head(dir)?,
+            false => (None, None),
+        };
+        let transformer_files = files.len();
+        let files: Vec<SafetensorsFile> = files.into_iter().chain(dense).collect();
+
         let mut checkpoint = Checkpoint {
             dir: dir.to_path_buf(),
             config,
+            sentence,
             files: Vec::new(),
             tensors: Vec::new(),
             numbers: Vec::new(),
@@ -77,14 +88,15 @@ impl Checkpoint {
             checkpoint.ignored.extend_from_slice(file.ignored());
             for (number, info) in file.tensors().iter().enumerate() {
                 let index = checkpoint.tensors.len();
-                if checkpoint
-                    .by_name
-                    .insert(info.name.clone(), index)
-                    .is_some()
-                {
-                    return Err(unusable(format!("tensor {:?} is in two shards", info.name)));
+                let name = match shard < transformer_files {
+                    true => info.name.clone(),
+                    false => format!("{SENTENCE_DENSE_PREFIX}{}", info.name),
+                };
+                if checkpoint.by_name.insert(name.clone(), index).is_some() {
+                    return Err(unusable(format!("tensor {name:?} is in two shards")));
                 }
                 checkpoint.tensors.push(TensorInfo {
+                    name,
                     shard,
                     ..info.clone()
                 });
@@ -103,6 +115,18 @@ impl Checkpoint {
     /// `config.json`: always an object.
     pub fn config(&self) -> &Value {
         &self.config
+    }
+
+    /// What the folder says of the model: `config.json`, and `modules.json` if there is one.
+    ///
+    /// # Errors
+    /// If a field, an architecture or a module is not supported.
+    pub fn model_config(&self) -> Result<ModelConfig, equicrypt_spec::Error> {
+        let config = ModelConfig::from_json(&self.config)?;
+        match &self.sentence {
+            Some(head) => config.with_sentence(head.clone()),
+            None => Ok(config),
+        }
     }
 
     /// Every tensor, shard by shard, in the order of the data.
@@ -171,6 +195,37 @@ impl Checkpoint {
         self.read(name, 0, &mut bytes)?;
         Ok((info, bytes))
     }
+}
+
+/// What `modules.json` says, and the file of its linear layer.
+fn sentence_head(dir: &Path) -> Result<(Option<SentenceHead>, Option<SafetensorsFile>), Error> {
+    let bad = |problem: String| Error::Json {
+        file: dir.join(MODULES_FILE),
+        problem,
+    };
+    let module = |folder: &str| match is_plain_name(folder) {
+        true => Ok(dir.join(folder)),
+        false => Err(bad(format!(
+            "the module {folder:?} is not a folder of this folder"
+        ))),
+    };
+    let modules = read_list(&dir.join(MODULES_FILE))?;
+    let (head, folder) = SentenceHead::read(&modules, |folder| {
+        read_json(&module(folder)?.join("config.json"))
+    })?;
+    let Some(folder) = folder else {
+        return Ok((Some(head), None));
+    };
+    let folder = module(&folder)?;
+    let file = folder.join("model.safetensors");
+    if !file.is_file() {
+        let problem = missing_weights(&folder);
+        return Err(Error::Folder {
+            dir: folder,
+            problem,
+        });
+    }
+    Ok((Some(head), Some(SafetensorsFile::open(&file)?)))
 }
 
 /// The shards that the index names, sorted by name, checked against it both ways.

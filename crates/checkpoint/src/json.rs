@@ -11,6 +11,18 @@ use crate::Error;
 /// # Errors
 /// If the file cannot be read, is larger than 64 MiB, is not JSON, or is not an object.
 pub fn read_json(file: &Path) -> Result<Value, Error> {
+    read_any(file, Value::is_object, "a JSON object was expected")
+}
+
+/// The JSON list in `file`.
+///
+/// # Errors
+/// As [`read_json`], if it is not a list.
+pub(crate) fn read_list(file: &Path) -> Result<Value, Error> {
+    read_any(file, Value::is_array, "a JSON list was expected")
+}
+
+fn read_any(file: &Path, fits: fn(&Value) -> bool, expected: &str) -> Result<Value, Error> {
     let size = fs::metadata(file).map_err(Error::io("read", file))?.len();
     let problem = |problem: String| Error::Json {
         file: file.to_path_buf(),
@@ -24,8 +36,8 @@ pub fn read_json(file: &Path) -> Result<Value, Error> {
     let bytes = fs::read(file).map_err(Error::io("read", file))?;
     let value: Value =
         serde_json::from_slice(&bytes).map_err(|error| problem(format!("not JSON: {error}")))?;
-    if !value.is_object() {
-        return Err(problem("a JSON object was expected".to_owned()));
+    if !fits(&value) {
+        return Err(problem(expected.to_owned()));
     }
     Ok(value)
 }

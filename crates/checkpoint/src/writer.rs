@@ -1,6 +1,7 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
+use equicrypt_spec::{DENSE_FOLDER, SENTENCE_DENSE_PREFIX};
 use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
@@ -35,7 +36,8 @@ impl CheckpointWriter {
     ///
     /// Tensors keep their order; a new shard `model-00001-of-0000N.safetensors` begins where a
     /// tensor would take the one before past `max_shard_bytes` of data. A single tensor larger
-    /// than that has a shard of its own.
+    /// than that has a shard of its own. Those of a sentence embedding's linear layer, `dense/...`,
+    /// must come last: they have a file in a folder of their own, as sentence-transformers has it.
     ///
     /// # Errors
     /// If a file exists or cannot be created, or a name is empty, reserved or occurs twice.
@@ -48,6 +50,12 @@ impl CheckpointWriter {
             path: dir.to_path_buf(),
             problem,
         };
+        let is_dense = |tensor: &TensorHeader| tensor.name.starts_with(SENTENCE_DENSE_PREFIX);
+        let dense_from = tensors.iter().position(is_dense).unwrap_or(tensors.len());
+        let (tensors, dense) = tensors.split_at(dense_from);
+        if !dense.iter().all(is_dense) {
+            return Err(layout(format!("{SENTENCE_DENSE_PREFIX} is not last")));
+        }
         let (groups, total) = group(tensors, max_shard_bytes).map_err(|index| {
             layout(match tensors.get(index) {
                 Some(tensor) => {
@@ -57,7 +65,7 @@ impl CheckpointWriter {
             })
         })?;
         let mut places = HashMap::with_capacity(tensors.len());
-        for (shard, group) in groups.iter().enumerate() {
+        for (shard, group) in groups.iter().copied().chain([dense]).enumerate() {
             for (number, tensor) in group.iter().enumerate() {
                 if places
                     .insert(tensor.name.clone(), (shard, number))
@@ -79,6 +87,21 @@ impl CheckpointWriter {
             shards.push(SafetensorsWriter::create(
                 &dir.join(name),
                 group,
+                &[("format", "pt")],
+            )?);
+        }
+        if !dense.is_empty() {
+            let folder = dir.join(DENSE_FOLDER);
+            std::fs::create_dir(&folder).map_err(Error::io("create", &folder))?;
+            let inner = |tensor: &TensorHeader| TensorHeader {
+                name: tensor.name[SENTENCE_DENSE_PREFIX.len()..].to_owned(),
+                ..tensor.clone()
+            };
+            let inner: Vec<TensorHeader> = dense.iter().map(inner).collect();
+            let file = folder.join("model.safetensors");
+            shards.push(SafetensorsWriter::create(
+                &file,
+                &inner,
                 &[("format", "pt")],
             )?);
         }
@@ -175,6 +198,49 @@ mod tests {
         assert_eq!(lens(&group(&[], 0).unwrap().0), [0]);
         let huge = TensorHeader::new("huge", Dtype::F64, &[usize::MAX / 8]);
         assert_eq!(group(&[huge.clone(), huge], 1).unwrap_err(), 1);
+    }
+
+    #[test]
+    fn a_sentence_embedding_has_its_linear_layer_in_a_folder_of_its_own() {
+        let dir = tempfile::tempdir().unwrap();
+        let header = |name: &str| TensorHeader::new(name, Dtype::F32, &[1]);
+        let names = ["a", "b", "dense/linear.weight"];
+        let headers = names.map(header);
+        assert!(CheckpointWriter::create(dir.path(), &[headers[2].clone(), header("a")]).is_err());
+        let writer = CheckpointWriter::create_sharded(dir.path(), &headers, 4).unwrap();
+        for (value, name) in names.iter().enumerate() {
+            let bytes = (value as f32).to_le_bytes();
+            writer.write(name, 0, &bytes).unwrap();
+        }
+        writer.finish().unwrap();
+        let head = equicrypt_spec::SentenceHead {
+            pooling: equicrypt_spec::Pooling::Mean,
+            width: 1,
+            dense: Some(equicrypt_spec::SentenceDense {
+                input: 1,
+                bias: false,
+                tanh: true,
+            }),
+            normalize: true,
+        };
+        for (path, content) in head.files(1) {
+            let file = dir.path().join(path);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(file, content.to_string()).unwrap();
+        }
+        write_json(&dir.path().join("config.json"), &json!({})).unwrap();
+        let checkpoint = Checkpoint::open(dir.path()).unwrap();
+        assert_eq!(checkpoint.tensors().len(), 3);
+        assert_eq!(checkpoint.read_f32("dense/linear.weight").unwrap(), [2.0]);
+        std::fs::write(
+            dir.path().join("modules.json"),
+            std::fs::read_to_string(dir.path().join("modules.json"))
+                .unwrap()
+                .replace("2_Dense", "../2_Dense"),
+        )
+        .unwrap();
+        let message = Checkpoint::open(dir.path()).unwrap_err().to_string();
+        assert!(message.contains("../2_Dense"), "{message}");
     }
 
     #[test]

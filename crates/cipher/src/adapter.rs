@@ -47,6 +47,7 @@ pub fn encrypt_adapter(
         epoch: manifest.epoch,
         expand: base.hidden_size.saturating_sub(expected_width(source)?),
         scales: true,
+        rotate_output: false,
     };
     let plan = Plan::new(source, &options, key.id())?;
     if plan.manifest != *manifest {
@@ -101,7 +102,7 @@ pub fn encrypt_adapter(
 
 /// The width of the plain residual stream.
 fn expected_width(source: &Checkpoint) -> Result<usize, Error> {
-    Ok(ModelConfig::from_json(source.config())?.hidden_size)
+    Ok(source.model_config()?.hidden_size)
 }
 
 /// The fields of `adapter_config.json` that an encrypted adapter needs; refuses what changes the formula.

@@ -61,6 +61,12 @@ impl Element {
         }
     }
 
+    /// M^-1.
+    pub(crate) fn inverse(&self) -> Self {
+        let steps = self.steps.iter().rev().map(Step::inverse).collect();
+        Self::new(self.size, steps)
+    }
+
     /// A copy; by name, so that each place that duplicates a secret can be found.
     pub(crate) fn duplicate(&self) -> Self {
         Self {
@@ -137,7 +143,33 @@ impl Element {
     }
 }
 
+impl Block {
+    fn transposed(&self) -> Self {
+        let size = self.coordinates.len();
+        let at = |index: usize| self.matrix[index % size * size + index / size];
+        Self {
+            coordinates: self.coordinates.clone(),
+            matrix: (0..size * size).map(at).collect(),
+        }
+    }
+}
+
 impl Step {
+    fn inverse(&self) -> Self {
+        match self {
+            Self::Monomial { source, factor } => {
+                let mut inverse = (vec![0; source.len()], vec![1.0; source.len()]);
+                for (to, (from, factor)) in source.iter().zip(factor).enumerate() {
+                    inverse.0[*from as usize] = to as u32;
+                    inverse.1[*from as usize] = 1.0 / factor;
+                }
+                let (source, factor) = inverse;
+                Self::Monomial { source, factor }
+            }
+            Self::Blocks(blocks) => Self::Blocks(blocks.iter().map(Block::transposed).collect()),
+        }
+    }
+
     fn dual(&self) -> Self {
         match self {
             Self::Monomial { source, factor } => Self::Monomial {

@@ -25,6 +25,9 @@ pub struct Options {
     pub expand: usize,
     /// Whether powers of two may be used; without them a model that is quantised afterwards loses less.
     pub scales: bool,
+    /// Whether sentence embeddings are given a secret rotation of their own: by the linear layer behind the pooling, which is
+    /// added where the model has none.
+    pub rotate_output: bool,
 }
 
 /// What was written.
@@ -52,7 +55,7 @@ pub fn encrypt(
 ) -> Result<Summary, Error> {
     let plan = Plan::new(source, options, key.id())?;
     let schedule = Schedule::new(key, &plan.manifest.fingerprint()?, options.epoch);
-    let vocabulary = Vocabulary::derive(&schedule, plan.target.vocab_size);
+    let vocabulary = Vocabulary::derive(&schedule, plan.target.vocab_size, plan.manifest.kept_id);
     let secrets = Secrets::derive(&schedule, &plan.target, &plan.permits(), &vocabulary);
     encrypt_with(source, out, &plan, &secrets, progress)
 }
@@ -92,6 +95,14 @@ pub fn encrypt_with(
             })
         })
     };
+    if let Some(head) = &plan.target.sentence {
+        for (path, content) in head.files(plan.target.hidden_size) {
+            if let Some((folder, _)) = path.split_once('/') {
+                create_folder(&file(folder))?;
+            }
+            write_json(&file(&path), &content)?;
+        }
+    }
     text("tokenizer.json", dummy_tokenizer(plan.target.vocab_size))?;
     text(
         "tokenizer_config.json",
@@ -103,5 +114,16 @@ pub fn encrypt_with(
         manifest: plan.manifest.clone(),
         tensors: plan.outputs.len(),
         bytes: plan.bytes(),
+    })
+}
+
+/// A folder that the weights of the linear layer behind the pooling may have made already.
+fn create_folder(folder: &Path) -> Result<(), Error> {
+    std::fs::create_dir_all(folder).map_err(|source| {
+        Error::Checkpoint(equicrypt_checkpoint::Error::Io {
+            action: "create",
+            path: folder.to_path_buf(),
+            source,
+        })
     })
 }

@@ -104,6 +104,40 @@ pub enum Error {
         "the encrypted base was not made from this model; give the folder that it was encrypted from, unchanged"
     )]
     OtherBase,
+    /// The configuration is not that of the encrypted model's original.
+    #[error(
+        "expected the folder of the {expected} model that was encrypted, found one of a {found} model; give the original"
+    )]
+    OtherModel {
+        /// From the manifest.
+        expected: String,
+        /// From the configuration.
+        found: &'static str,
+    },
+    /// The model gives no such answer.
+    #[error("this model gives no {what}")]
+    NoSuchOutput {
+        /// The answer.
+        what: &'static str,
+    },
+    /// An answer has too few or too many numbers.
+    #[error(
+        "{what}: expected {expected} numbers, found {found}; the host serves another model than the manifest says"
+    )]
+    OutputWidth {
+        /// The answer.
+        what: &'static str,
+        /// As many as the axis has.
+        expected: usize,
+        /// As many as came.
+        found: usize,
+    },
+    /// A rotation of sentence embeddings was asked for where there can be none.
+    #[error("--rotate-output: {reason}; leave it out")]
+    RotateOutput {
+        /// Why not.
+        reason: &'static str,
+    },
     /// The residual stream cannot be made wider.
     #[error("--expand: {reason}")]
     Expand {

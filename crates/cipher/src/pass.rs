@@ -88,6 +88,9 @@ impl<'a, T: Real> Pass<'a, T> {
             let values = vec![T::from_f64(value); output.values()];
             return self.put(output, 0, &values);
         }
+        if output.work == Work::Identity {
+            return self.identity(output);
+        }
         let ready = self.ready(output)?;
         if ready.rows.as_monomial().is_some() {
             let step = (BLOCK_VALUES / ready.to.1).max(1);
@@ -97,6 +100,19 @@ impl<'a, T: Real> Pass<'a, T> {
         } else {
             self.mixed(output, &ready)
         }
+    }
+
+    /// M_out M_input^-1, as it stands: as small as a sentence embedding is wide.
+    fn identity(&self, output: &OutputTensor) -> Result<(), Error> {
+        let ready = self.ready(output)?;
+        let (rows, width) = ready.to;
+        let mut values = vec![T::default(); rows * width];
+        for index in 0..rows.min(width) {
+            values[index * width + index] = T::from_f64(1.0);
+        }
+        columns(&ready, &mut values);
+        ready.rows.apply(&mut values, width);
+        self.put(output, 0, &values)
     }
 
     /// The maps of the tensor's sides: M on what comes out, M^-T on what goes in.
@@ -121,7 +137,7 @@ impl<'a, T: Real> Pass<'a, T> {
         let (gain, divides, scale) = match &output.work {
             Work::Transform { gain, scale } => (gain.as_ref(), false, *scale),
             Work::DivideByGain(gain) => (Some(gain), true, 1.0),
-            Work::Constant(_) => (None, false, 1.0),
+            Work::Constant(_) | Work::Identity => (None, false, 1.0),
         };
         let gain = gain
             .map(|gain| factors(self.source, gain, divides.then_some(&spec.name)))

@@ -2,8 +2,8 @@ use std::collections::HashMap;
 
 use equicrypt_checkpoint::{Checkpoint, Dtype};
 use equicrypt_spec::{
-    Axis, FORMAT_VERSION, KeyId, Kind, Manifest, ModelConfig, Profile, Role, Row, TensorKey,
-    TensorSpec, When,
+    Axis, FORMAT_VERSION, KeyId, Kind, Manifest, ModelConfig, Profile, Role, Row, SentenceDense,
+    SentenceHead, TensorKey, TensorSpec, When,
 };
 
 use crate::Error;
@@ -24,6 +24,7 @@ pub struct Plan {
     pub manifest: Manifest,
     profile: Profile,
     scales: bool,
+    rotate_output: bool,
     sources: Sources,
 }
 
@@ -48,6 +49,8 @@ pub(crate) enum Work {
     DivideByGain(Gain),
     /// A gain that was folded away: this value throughout.
     Constant(f64),
+    /// The secrets of its sides act on the identity: a layer that the source does not have.
+    Identity,
 }
 
 /// A norm's gain: the tensor plus an offset.
@@ -65,7 +68,7 @@ impl Plan {
     /// unsupported architecture, a tensor that is missing, unknown or of the wrong shape, a dtype that cannot be used, a
     /// width that the architecture or a stock engine cannot have.
     pub fn new(checkpoint: &Checkpoint, options: &Options, key_id: KeyId) -> Result<Self, Error> {
-        let source = ModelConfig::from_json(checkpoint.config())?;
+        let source = checkpoint.model_config()?;
         let arch = source.architecture;
         let sources = Sources::new(checkpoint, &source)?;
         let target = target(&source, options)?;
@@ -78,6 +81,7 @@ impl Plan {
         let outputs = arch
             .tensors(&target)
             .into_iter()
+            .filter(|spec| !spec.row.optional || sources.0.contains_key(&spec.key()))
             .map(|spec| planner.output(spec, options.dtype))
             .collect::<Result<Vec<_>, Error>>()?;
 
@@ -96,6 +100,8 @@ impl Plan {
             vocab_size: target.vocab_size,
             plain_vocab_size: source.vocab_size,
             dtype: dtype.name().to_owned(),
+            kept_id: source.uncounted_id(),
+            rotates_output: options.rotate_output,
         };
         Ok(Self {
             source,
@@ -104,6 +110,7 @@ impl Plan {
             manifest,
             profile: options.profile,
             scales: options.scales,
+            rotate_output: options.rotate_output,
             sources,
         })
     }
@@ -116,7 +123,13 @@ impl Plan {
         let axes = self.target.architecture.axes(&self.target);
         axes.into_iter()
             .filter(|axis| *axis != Axis::Vocab)
-            .map(|axis| Permit::legal(&self.target, axis, self.profile, scales))
+            .map(|axis| {
+                let profile = match axis {
+                    Axis::Sentence if self.rotate_output => Profile::Rotate,
+                    _ => self.profile,
+                };
+                Permit::legal(&self.target, axis, profile, scales)
+            })
             .collect()
     }
 
@@ -154,13 +167,43 @@ impl OutputTensor {
 /// The encrypted model's configuration.
 fn target(source: &ModelConfig, options: &Options) -> Result<ModelConfig, Error> {
     let mut target = source.clone();
-    (target.bos, target.eos, target.pad) = (None, Vec::new(), None);
+    (target.bos, target.eos, target.pad) = (None, Vec::new(), source.uncounted_id());
     let arch = source.architecture;
     target.tied_head &= arch
         .gain_folded_into(Role::Head, source, options.profile)
         .is_none();
     expand::widen(&mut target, options)?;
+    if options.rotate_output {
+        return with_rotated_output(&target);
+    }
     Ok(target)
+}
+
+/// The same model with room for a rotation behind the pooling.
+pub(crate) fn with_rotated_output(target: &ModelConfig) -> Result<ModelConfig, Error> {
+    let refuse = |reason: &'static str| Err(Error::RotateOutput { reason });
+    let Some(head) = &target.sentence else {
+        return refuse("the model gives no sentence embeddings: its folder has no modules.json");
+    };
+    match &head.dense {
+        Some(dense) if dense.tanh => {
+            refuse("tanh stands behind its last linear layer, which no rotation passes")
+        }
+        Some(_) => Ok(target.clone()),
+        None => {
+            let width = target.hidden_size;
+            let head = SentenceHead {
+                width,
+                dense: Some(SentenceDense {
+                    input: width,
+                    bias: false,
+                    tanh: false,
+                }),
+                ..head.clone()
+            };
+            Ok(target.clone().with_sentence(head)?)
+        }
+    }
 }
 
 impl Sources {
@@ -174,6 +217,16 @@ impl Sources {
             dtype.map(|dtype| (spec.key(), (spec.name, dtype)))
         };
         Ok(Self(tensors.into_iter().filter_map(entry).collect()))
+    }
+
+    /// The dtype of the embedding of tokens.
+    fn dtype(&self) -> Dtype {
+        let key = TensorKey {
+            role: Role::Embed,
+            layer: None,
+            expert: None,
+        };
+        self.0.get(&key).map_or(Dtype::F32, |(_, dtype)| *dtype)
     }
 
     fn name(&self, key: TensorKey) -> &str {
@@ -201,6 +254,16 @@ impl Planner<'_> {
             role: source,
             ..spec.key()
         };
+        let is_added = row.role == Role::SentenceDense && !self.source.has(When::SENTENCE_DENSE);
+        if is_added {
+            let values = self.sources.dtype();
+            return Ok(OutputTensor {
+                dtype: dtype.unwrap_or(values),
+                source,
+                work: Work::Identity,
+                spec,
+            });
+        }
         let (_, found) =
             (self.sources.0.get(&key)).ok_or_else(|| equicrypt_spec::Error::MissingTensor {
                 name: spec.name.clone(),

@@ -71,9 +71,22 @@ impl Secrets {
         permits: &[Permit],
         vocabulary: &Vocabulary,
     ) -> Self {
+        let mut secrets = Self::derive_some(schedule, config, permits, &Axis::ALL);
+        let vocab = Element::permutation(vocabulary.rows().to_vec());
+        (secrets.members).insert(Axis::Vocab.at(None), vec![Arc::new(vocab)]);
+        secrets
+    }
+
+    /// The same for some axes, without the vocabulary.
+    pub(crate) fn derive_some(
+        schedule: &Schedule,
+        config: &ModelConfig,
+        permits: &[Permit],
+        axes: &[Axis],
+    ) -> Self {
         let architecture = config.architecture;
         let mut members = BTreeMap::new();
-        for axis in Axis::ALL {
+        for axis in axes.iter().copied() {
             let permit = permits.iter().find(|permit| permit.axis == axis);
             for layer in 0..config.layers {
                 let id = architecture.axis_at(axis, Some(layer));
@@ -87,8 +100,6 @@ impl Secrets {
                 members.insert(id, family);
             }
         }
-        let vocab = Element::permutation(vocabulary.rows().to_vec());
-        members.insert(Axis::Vocab.at(None), vec![Arc::new(vocab)]);
         Self {
             architecture,
             members,

@@ -32,10 +32,16 @@ impl CipherIds {
 
 impl Vocabulary {
     /// The vocabulary of `size` ids under this schedule: row c of the encrypted embedding is row `plain_of(c)` of the
-    /// plain one.
+    /// plain one. It is uniform among the bijections that keep the id `kept`, if one must be.
     #[must_use]
-    pub fn derive(schedule: &Schedule, size: usize) -> Self {
-        let plain_of = schedule.stream("vocab").permutation(size);
+    pub fn derive(schedule: &Schedule, size: usize, kept: Option<u32>) -> Self {
+        let mut plain_of = schedule.stream("vocab").permutation(size);
+        // The cycle through the kept id is shortened by it: of each bijection that keeps it, `size` others become it.
+        if let Some(kept) = kept
+            && let Some(place) = plain_of.iter().position(|plain| *plain == kept)
+        {
+            plain_of.swap(place, kept as usize);
+        }
         let mut cipher_of = vec![0; size];
         for (cipher, plain) in plain_of.iter().enumerate() {
             cipher_of[*plain as usize] = cipher as u32;
@@ -56,7 +62,11 @@ impl Vocabulary {
             });
         }
         let schedule = Schedule::new(key, &manifest.fingerprint()?, manifest.epoch);
-        Ok(Self::derive(&schedule, manifest.vocab_size))
+        Ok(Self::derive(
+            &schedule,
+            manifest.vocab_size,
+            manifest.kept_id,
+        ))
     }
 
     /// Plain ids to cipher ids. Fails on an id outside the vocabulary.
@@ -102,7 +112,7 @@ mod tests {
 
     fn vocabulary(byte: u8, fingerprint: u8, epoch: u32, size: usize) -> Vocabulary {
         let key = MasterKey::from_bytes([byte; 32]);
-        Vocabulary::derive(&Schedule::new(&key, &[fingerprint; 32], epoch), size)
+        Vocabulary::derive(&Schedule::new(&key, &[fingerprint; 32], epoch), size, None)
     }
 
     proptest! {
@@ -113,6 +123,26 @@ mod tests {
             let cipher = vocabulary.encrypt(&ids).unwrap();
             prop_assert_eq!(vocabulary.decrypt(cipher.as_slice()).unwrap(), ids);
         }
+    }
+
+    #[test]
+    fn a_kept_id_is_kept_and_every_other_may_move() {
+        let size = 5;
+        let mut seen = std::collections::BTreeMap::new();
+        for byte in 0..=255 {
+            let key = MasterKey::from_bytes([byte; 32]);
+            for epoch in 0..8 {
+                let schedule = Schedule::new(&key, &[0; 32], epoch);
+                let rows = Vocabulary::derive(&schedule, size, Some(3)).rows().to_vec();
+                assert_eq!(rows[3], 3);
+                *seen.entry(rows).or_insert(0) += 1;
+            }
+        }
+        assert_eq!(seen.len(), 24);
+        assert!(
+            seen.values().all(|count| (45..130).contains(count)),
+            "{seen:?}"
+        );
     }
 
     #[test]

@@ -153,6 +153,8 @@ mod tests {
             vocab_size: VOCAB,
             plain_vocab_size: VOCAB,
             dtype: "BF16".into(),
+            kept_id: None,
+            rotates_output: false,
         }
     }
 

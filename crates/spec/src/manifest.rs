@@ -31,6 +31,12 @@ pub struct Manifest {
     pub plain_vocab_size: usize,
     /// The dtype of the encrypted weights, in safetensors' spelling.
     pub dtype: String,
+    /// A plain id that is its own cipher id: one that stock engines compare ids with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept_id: Option<u32>,
+    /// Whether sentence embeddings were given a secret rotation of their own.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub rotates_output: bool,
 }
 
 /// A public commitment to a key: 8 bytes, written as 16 hexadecimal digits.
@@ -57,6 +63,11 @@ impl Manifest {
                 "vocab_size: expected plain_vocab_size = {} or more, at most 2^28, found {}",
                 manifest.plain_vocab_size, manifest.vocab_size
             )));
+        }
+        if (manifest.kept_id).is_some_and(|id| id as usize >= manifest.plain_vocab_size) {
+            return Err(Error::Manifest(
+                "kept_id: expected an id below plain_vocab_size".into(),
+            ));
         }
         Ok(manifest)
     }
@@ -109,6 +120,11 @@ fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     Some(bytes)
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
 const MAX_VOCAB: usize = 1 << 28;
 
 #[cfg(test)]
@@ -128,6 +144,8 @@ mod tests {
             vocab_size: 10,
             plain_vocab_size: 10,
             dtype: "BF16".into(),
+            kept_id: None,
+            rotates_output: false,
         }
     }
 
@@ -147,6 +165,7 @@ mod tests {
             ("abab", "zzzz"),
             ("00010203040506ff", "00"),
             ("permute", "scramble"),
+            ("\n}", ",\"kept_id\": 10}"),
         ] {
             let text = manifest().to_text().replacen(from, to, 1);
             assert!(Manifest::parse(text.as_bytes()).is_err(), "{from} -> {to}");

@@ -65,6 +65,7 @@ pub(super) fn run(args: &Demo) -> Result<()> {
         epoch: 0,
         expand: 0,
         scales: true,
+        rotate_output: false,
     };
     let summary = encrypt(&model, &at("encrypted"), &key, &options)?;
     let written = format!(

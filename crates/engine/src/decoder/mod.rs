@@ -52,7 +52,7 @@ impl Decoder {
     /// # Errors
     /// If `config.json`, the header or the data are not those of a supported model.
     pub fn load(checkpoint: &Checkpoint, precision: Precision) -> Result<Self, Error> {
-        let config = ModelConfig::from_json(checkpoint.config())?;
+        let config = checkpoint.model_config()?;
         let header = checkpoint
             .tensors()
             .map(|t| (t.name.as_str(), t.shape.as_slice()));

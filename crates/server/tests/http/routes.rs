@@ -19,6 +19,8 @@ fn manifest() -> Manifest {
         vocab_size: VOCAB as usize,
         plain_vocab_size: 38,
         dtype: "F32".into(),
+        kept_id: None,
+        rotates_output: false,
     }
 }
 

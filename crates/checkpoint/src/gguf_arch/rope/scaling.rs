@@ -85,7 +85,7 @@ impl Scaling {
             }),
             "yarn" => {
                 let given = |name: &str, default: f64| {
-                    Ok(full.number(name)?.is_none_or(|value| value == default))
+                    Ok::<_, Error>(full.number(name)?.is_none_or(|value| value == default))
                 };
                 let usual = given("beta_fast", 32.0)? && given("beta_slow", 1.0)?;
                 if !usual || full.flag("truncate")? == Some(false) {
