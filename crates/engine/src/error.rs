@@ -93,6 +93,39 @@ pub enum Error {
         /// `max_position_embeddings`.
         max_positions: usize,
     },
+    /// A text without tokens.
+    #[error("a text came without tokens; give at least one, special tokens included")]
+    EmptyText,
+    /// A text that is longer than the model was made for.
+    #[error("the text has {tokens} tokens, but the model reads at most {max_tokens}; shorten it")]
+    TextLength {
+        /// Of the text.
+        tokens: usize,
+        /// From the configuration.
+        max_tokens: usize,
+    },
+    /// Token types that the model cannot read.
+    #[error("token types: expected {expected}, found {found}")]
+    TokenTypes {
+        /// How many, or which.
+        expected: String,
+        /// As they came.
+        found: String,
+    },
+    /// The model has no such answer.
+    #[error("the model gives no {part}; {advice}")]
+    NoPart {
+        /// What was asked for.
+        part: &'static str,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// The model is a decoder.
+    #[error("a {model_type} model is no encoder; ask it for the next token")]
+    NoEncoder {
+        /// The architecture.
+        model_type: &'static str,
+    },
     /// A cache that another decoder made.
     #[error("the cache was made for another model or precision; take a new one from this decoder")]
     ForeignCache,

@@ -1,15 +1,16 @@
 //! BLIND: the forward pass, the KV cache, sampling and batching; it cannot name a key.
 
 mod decoder;
+mod encoder;
 mod error;
 mod kernel;
+mod layers;
 mod sampling;
 mod scheduler;
 
-pub use decoder::{
-    Chunk, Decoder, KvCache, Linear, LinearId, Linears, Logits, Precision, Projection, Rows,
-    Values, Want,
-};
+pub use decoder::{Chunk, Decoder, KvCache, Logits, Precision, Want};
+pub use encoder::{Encoder, Part, Text, Vectors};
 pub use error::Error;
+pub use layers::{Linear, LinearId, Linears, Projection, Rows, Values};
 pub use sampling::*;
 pub use scheduler::*;

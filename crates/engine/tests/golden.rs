@@ -26,7 +26,7 @@ fn the_stream_of_weights_is_that_of_the_golden_file() {
 
 #[test]
 fn every_architecture_agrees_with_transformers_in_both_precisions() {
-    for arch in ARCHITECTURES {
+    for arch in ARCHITECTURES.iter().filter(|arch| !arch.is_encoder()) {
         let file = golden(&format!("decoders/{}.json", arch.model_type));
         let mut cases = file["cases"].as_array().unwrap().clone();
         assert!(cases.len() > 1);

@@ -1,9 +1,7 @@
 use super::model::{Model, Sequence};
-use super::norm::Norm;
-use super::rope::Turns;
-use super::{Linear, Projection};
 use crate::Error;
 use crate::kernel::{Attention, Real, Sight, attend};
+use crate::layers::{Linear, Norm, Projection, Turns};
 
 /// What leads into attention and out of it.
 pub(super) struct AttentionBlock<T> {

@@ -3,15 +3,13 @@ use std::sync::Arc;
 use equicrypt_spec::{Axis, ModelConfig, Op, Role};
 
 use super::attention::{AttentionBlock, AttentionInput, LatentQuery};
-use super::linear::Dense;
-use super::load::Weights;
 use super::mlp::{Ffn, Mlp, Shared, Sparse};
 use super::model::{Layer, Model};
-use super::norm::{Norm, NormKind};
-use super::rope::Rotary;
-use super::{Linear, LinearId, Linears, Projection};
 use crate::Error;
 use crate::kernel::{Matrix, Real};
+use crate::layers::{
+    Dense, Linear, LinearId, Linears, Norm, NormKind, Projection, Rotary, Weights,
+};
 
 impl<T: Real> Model<T> {
     /// Sorts the weights into layers; `linears` gives the linear layers if they are not among them.

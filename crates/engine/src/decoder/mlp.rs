@@ -1,9 +1,9 @@
 use equicrypt_spec::{Experts, Scoring};
 
 use super::model::Model;
-use super::{Linear, LinearId, Projection};
 use crate::Error;
 use crate::kernel::{Real, activate, gate};
+use crate::layers::{Linear, LinearId, Projection};
 
 /// The neurons of a layer.
 pub(super) enum Mlp<T> {

@@ -4,12 +4,8 @@ mod attention;
 mod build;
 mod cache;
 mod chunk;
-mod linear;
-mod load;
 mod mlp;
 mod model;
-mod norm;
-mod rope;
 
 use equicrypt_checkpoint::Checkpoint;
 use equicrypt_spec::{ModelConfig, TensorSpec};
@@ -17,11 +13,10 @@ use equicrypt_spec::{ModelConfig, TensorSpec};
 pub use cache::KvCache;
 pub(crate) use cache::{PAGE, Pages};
 pub use chunk::{Chunk, Logits, Want};
-pub use linear::{Linear, LinearId, Linears, Projection, Rows, Values};
 
 use crate::Error;
+use crate::layers::{Linears, Weights};
 use cache::AnyPages;
-use load::Weights;
 use model::Model;
 
 /// In which precision a decoder stores its weights and computes.

@@ -5,11 +5,10 @@ use equicrypt_spec::ModelConfig;
 use super::attention::AttentionBlock;
 use super::cache::{CacheShape, Pages};
 use super::mlp::Mlp;
-use super::norm::Norm;
-use super::rope::{Rotary, Turns};
-use super::{Linear, LinearId, Logits, Projection, Rows, Want};
+use super::{Logits, Want};
 use crate::Error;
 use crate::kernel::{Matrix, Real, add, cap};
+use crate::layers::{Linear, LinearId, Norm, Projection, Rotary, Turns, apply};
 
 /// A decoder in one precision.
 pub(super) struct Model<T> {
@@ -197,25 +196,7 @@ impl<T: Real> Model<T> {
         input: usize,
         out: usize,
     ) -> Result<Vec<T>, Error> {
-        let rows = x.len() / input;
-        let values = T::into_values(x);
-        let y = linear.forward(&Rows {
-            width: input,
-            values,
-        })?;
-        let width = y.width;
-        let values = T::from_values(y.values).ok_or_else(|| Error::Linear {
-            layer: id.to_string(),
-            problem: "it answered in another precision than it was asked in".to_owned(),
-        })?;
-        if width == out && values.len() == rows * out {
-            return Ok(values);
-        }
-        Err(Error::LinearShape {
-            layer: id.to_string(),
-            expected: vec![rows, out],
-            found: vec![values.len() / width.max(1), width],
-        })
+        apply(linear, id, x, [input, out])
     }
 
     fn cache_shape(&self) -> CacheShape {

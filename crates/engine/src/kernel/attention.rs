@@ -167,7 +167,7 @@ fn score<T: Real>(query: &[T], keys: &[T]) -> [T; PAGE] {
 
 /// scores = softmax(scores).
 #[inline(always)]
-fn soften<T: Real>(scores: &mut [T]) {
+pub(super) fn soften<T: Real>(scores: &mut [T]) {
     let Some(&first) = scores.first() else {
         return;
     };

@@ -3,7 +3,7 @@ use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub};
 
 use pulp::Simd;
 
-use crate::decoder::Values;
+use crate::layers::Values;
 
 /// The precisions of the forward pass, each with its vectors.
 pub(crate) trait Real:

@@ -22,8 +22,14 @@ pub(crate) fn values(tensor: &TensorSpec) -> Vec<f64> {
     let value = |u: f64| match tensor.row.kind {
         Kind::Gain { .. } => 1.0 + 0.5 * u,
         Kind::Bias { .. } | Kind::NormBias { .. } => (u - 0.5) * 0.2,
-        Kind::Embed { .. } if tensor.row.role == Role::PositionEmbed => (u - 0.5) * 0.5,
-        Kind::Embed { .. } => (u - 0.5) * 2.0,
+        Kind::Embed { .. } => {
+            (u - 0.5)
+                * match tensor.row.role {
+                    Role::PositionEmbed | Role::TokenTypeEmbed => 0.5,
+                    Role::DistanceBias => 4.0,
+                    _ => 2.0,
+                }
+        }
         Kind::Linear { .. } => (u - 0.5) * (4.0 / input.sqrt()),
     };
     let count = tensor.shape.iter().product();

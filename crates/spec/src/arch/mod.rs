@@ -120,6 +120,12 @@ impl Architecture {
             })
     }
 
+    /// Whether its models are encoders.
+    #[must_use]
+    pub fn is_encoder(&self) -> bool {
+        self.config.encoder.is_some()
+    }
+
     /// The tensors' rows, whatever the configuration.
     pub fn rows(&self) -> impl Iterator<Item = &'static Row> + use<> {
         self.rows.iter().flat_map(|group| group.iter())
@@ -312,15 +318,16 @@ impl Architecture {
     fn found_name(&self, name: &str, exists: impl Fn(&str) -> bool) -> Option<String> {
         let bare = self.without_prefix(name);
         let full = format!("{}{bare}", self.optional_prefix);
-        [name, bare, &full].into_iter().find_map(|name| {
-            let renamed = self
-                .renamed
-                .iter()
-                .filter_map(|(usual, other)| Some(format!("{}{other}", name.strip_suffix(usual)?)));
-            std::iter::once(name.to_owned())
-                .chain(renamed)
-                .find(|name| exists(name))
-        })
+        let mut names = [name, bare, &full].into_iter();
+        names.find_map(|name| self.spellings(name).find(|name| exists(name)))
+    }
+
+    /// A tensor's name as this or that tool spells it.
+    fn spellings(&self, name: &str) -> impl Iterator<Item = String> {
+        let others = self.renamed.iter().filter_map(move |(usual, other)| {
+            Some(format!("{}{other}", name.strip_suffix(usual)?))
+        });
+        std::iter::once(name.to_owned()).chain(others)
     }
 
     /// Whether a tensor that the table does not name may be left out: a buffer, or something that only another head reads.
@@ -331,7 +338,7 @@ impl Architecture {
                 config.task.is_of_encoder()
                     && !row.when.holds(config, None)
                     && row.when.of_any_task().holds(config, None)
-                    && self.without_prefix(row.name) == bare
+                    && (self.spellings(self.without_prefix(row.name))).any(|name| name == bare)
             })
         };
         BUFFERS.iter().any(|suffix| name.ends_with(suffix))

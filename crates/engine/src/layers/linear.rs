@@ -87,6 +87,12 @@ pub enum Projection {
     SharedShare,
     /// Logits.
     Head,
+    /// The first layer of an encoder's head.
+    HeadDense,
+    /// Labels.
+    Labels,
+    /// Behind the pooling of a sentence embedding.
+    SentenceDense,
 }
 
 impl Projection {
@@ -123,10 +129,39 @@ impl fmt::Display for LinearId {
     }
 }
 
+/// The layer's answer to x, `sizes` being its input's and its output's; checked, because it may have been computed
+/// elsewhere.
+pub(crate) fn apply<T: Real>(
+    linear: &dyn Linear,
+    id: LinearId,
+    x: Vec<T>,
+    [input, out]: [usize; 2],
+) -> Result<Vec<T>, Error> {
+    let rows = x.len() / input;
+    let values = T::into_values(x);
+    let y = linear.forward(&Rows {
+        width: input,
+        values,
+    })?;
+    let width = y.width;
+    let values = T::from_values(y.values).ok_or_else(|| Error::Linear {
+        layer: id.to_string(),
+        problem: "it answered in another precision than it was asked in".to_owned(),
+    })?;
+    if width == out && values.len() == rows * out {
+        return Ok(values);
+    }
+    Err(Error::LinearShape {
+        layer: id.to_string(),
+        expected: vec![rows, out],
+        found: vec![values.len() / width.max(1), width],
+    })
+}
+
 /// A linear layer computed here.
-pub(super) struct Dense<T> {
-    pub(super) weight: Arc<Matrix<T>>,
-    pub(super) bias: Option<Vec<T>>,
+pub(crate) struct Dense<T> {
+    pub(crate) weight: Arc<Matrix<T>>,
+    pub(crate) bias: Option<Vec<T>>,
 }
 
 impl<T: Real> Linear for Dense<T> {

@@ -6,18 +6,17 @@ use equicrypt_spec::{Kind, Layout, ModelConfig, Role, Side, TensorKey, TensorSpe
 use pulp::bytemuck;
 use rayon::prelude::*;
 
-use super::linear::Dense;
-use super::{LinearId, Projection};
+use super::{Dense, LinearId, Projection};
 use crate::Error;
 use crate::kernel::{Matrix, Numbers, Real};
 
 /// A model's tensors by what they are for.
-pub(super) struct Weights<T>(HashMap<TensorKey, (TensorSpec, Numbers<T>)>);
+pub(crate) struct Weights<T>(HashMap<TensorKey, (TensorSpec, Numbers<T>)>);
 
 impl<T: Real> Weights<T> {
     /// Reads every tensor of a checkpoint, several at a time; `read` gives the values of those that
     /// cannot be stored as they are.
-    pub(super) fn read_checkpoint(
+    pub(crate) fn read_checkpoint(
         checkpoint: &Checkpoint,
         tensors: Vec<TensorSpec>,
         read: impl Fn(&str) -> Result<Vec<T>, equicrypt_checkpoint::Error> + Sync,
@@ -37,7 +36,7 @@ impl<T: Real> Weights<T> {
     }
 
     /// Reads every tensor in order.
-    pub(super) fn read(
+    pub(crate) fn read(
         tensors: Vec<TensorSpec>,
         read: &mut dyn FnMut(&TensorSpec) -> Result<Vec<T>, Error>,
     ) -> Result<Self, Error> {
@@ -52,7 +51,7 @@ impl<T: Real> Weights<T> {
     }
 
     /// Whether the decoder needs the tensor even if its linear layers are computed elsewhere.
-    pub(super) fn is_local(tensor: &TensorSpec) -> bool {
+    pub(crate) fn is_local(tensor: &TensorSpec) -> bool {
         match tensor.row.kind {
             Kind::Embed { .. } | Kind::Gain { .. } | Kind::NormBias { .. } => true,
             Kind::Bias { .. } => tensor.row.role == Role::RouterBias,
@@ -61,7 +60,7 @@ impl<T: Real> Weights<T> {
     }
 
     /// A gain or a bias.
-    pub(super) fn vector(
+    pub(crate) fn vector(
         &mut self,
         config: &ModelConfig,
         role: Role,
@@ -72,7 +71,7 @@ impl<T: Real> Weights<T> {
     }
 
     /// The matrix of an embedding.
-    pub(super) fn matrix(
+    pub(crate) fn matrix(
         &mut self,
         config: &ModelConfig,
         role: Role,
@@ -85,7 +84,7 @@ impl<T: Real> Weights<T> {
 
     /// A linear layer: the rows of several tensors over each other, with their biases. A tensor that holds several kinds of
     /// rows in turn is sorted by kind.
-    pub(super) fn linear(&mut self, config: &ModelConfig, id: LinearId) -> Result<Dense<T>, Error> {
+    pub(crate) fn linear(&mut self, config: &ModelConfig, id: LinearId) -> Result<Dense<T>, Error> {
         let (weights, biases) = self.roles(id);
         let (mut stacked, mut columns, mut name) = (None, 0, String::new());
         for role in weights {
@@ -127,6 +126,11 @@ impl<T: Real> Weights<T> {
             weight,
             bias: (!bias.is_empty()).then_some(bias),
         })
+    }
+
+    /// Whether the checkpoint has the tensor.
+    pub(crate) fn has(&self, role: Role, layer: Option<usize>) -> bool {
+        self.0.contains_key(&key(role, layer))
     }
 
     /// The tensors that a linear layer is stacked of, whichever of them the architecture has.
@@ -211,7 +215,7 @@ fn roles(projection: Projection) -> &'static [(&'static [Role], &'static [Role])
         Projection::Output => &[(&[R::Output], &[R::OutputBias])],
         Projection::GateUp => &[
             (&[R::Gate, R::Up], &[R::GateBias, R::UpBias]),
-            (&[R::GateUp], &[]),
+            (&[R::GateUp], &[R::GateUpBias]),
             (&[R::Up], &[R::UpBias]),
         ],
         Projection::Down => &[(&[R::Down], &[R::DownBias])],
@@ -221,7 +225,10 @@ fn roles(projection: Projection) -> &'static [(&'static [Role], &'static [Role])
         Projection::SharedGateUp => &[(&[R::SharedGate, R::SharedUp], &[])],
         Projection::SharedDown => &[(&[R::SharedDown], &[])],
         Projection::SharedShare => &[(&[R::SharedShare], &[])],
-        Projection::Head => &[(&[R::Head], &[])],
+        Projection::Head => &[(&[R::Head], &[R::HeadBias])],
+        Projection::HeadDense => &[(&[R::HeadDense], &[R::HeadDenseBias])],
+        Projection::Labels => &[(&[R::Labels], &[R::LabelsBias])],
+        Projection::SentenceDense => &[(&[R::SentenceDense], &[R::SentenceDenseBias])],
     }
 }
 

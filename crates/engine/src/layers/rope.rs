@@ -3,7 +3,7 @@ use equicrypt_spec::{Axis, ModelConfig};
 use crate::kernel::{Real, rotate};
 
 /// The planes of a head, and how fast each one turns.
-pub(super) struct Rotary {
+pub(crate) struct Rotary {
     planes: Vec<(usize, usize)>,
     frequencies: Vec<f64>,
     amplitude: f64,
@@ -11,11 +11,11 @@ pub(super) struct Rotary {
 }
 
 /// (cos, sin) of each plane, for each token.
-pub(super) type Turns<T> = Vec<Vec<(T, T)>>;
+pub(crate) type Turns<T> = Vec<Vec<(T, T)>>;
 
 impl Rotary {
     /// One for each of the model's RoPEs.
-    pub(super) fn all(config: &ModelConfig) -> Vec<Self> {
+    pub(crate) fn all(config: &ModelConfig) -> Vec<Self> {
         let (arch, dim) = (config.architecture, config.rotary_dim);
         // Latent attention turns the last coordinates of a head, everything else the first ones.
         let (layout, start) = match arch.rope_layout(Axis::QkShared, config) {
@@ -39,7 +39,7 @@ impl Rotary {
     }
 
     /// (cos, sin) of position * f_i for each plane, rounded once.
-    pub(super) fn turns<T: Real>(&self, position: usize) -> Vec<(T, T)> {
+    pub(crate) fn turns<T: Real>(&self, position: usize) -> Vec<(T, T)> {
         let turn = |frequency: &f64| {
             let (sin, cos) = (position as f64 * frequency).sin_cos();
             (
@@ -51,7 +51,7 @@ impl Rotary {
     }
 
     /// Turns every head of a row.
-    pub(super) fn rotate<T: Real>(&self, heads: &mut [T], turns: &[(T, T)]) {
+    pub(crate) fn rotate<T: Real>(&self, heads: &mut [T], turns: &[(T, T)]) {
         for head in heads.chunks_exact_mut(self.head_dim) {
             rotate(head, &self.planes, turns);
         }

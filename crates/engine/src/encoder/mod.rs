@@ -1,0 +1,105 @@
+//! The forward pass of an encoder, driven by the tables of `equicrypt_spec`.
+//!
+//! Texts of one call are run together without padding: linear layers see the tokens of all of them, attention and pooling
+//! each text alone.
+
+mod build;
+mod distance;
+mod head;
+mod model;
+mod text;
+
+use equicrypt_checkpoint::Checkpoint;
+use equicrypt_spec::{ModelConfig, TensorSpec};
+
+pub use text::{Part, Text, Vectors};
+
+use crate::layers::Weights;
+use crate::{Error, Precision};
+use model::Model;
+
+/// An encoder with its weights. One is enough for any number of threads.
+pub struct Encoder {
+    config: ModelConfig,
+    model: AnyModel,
+}
+
+enum AnyModel {
+    F32(Model<f32>),
+    F64(Model<f64>),
+}
+
+impl Encoder {
+    /// Reads a Hugging Face folder, with the modules of sentence-transformers if it has any. The header is checked against
+    /// the architecture's table both ways before any weight is read.
+    ///
+    /// # Errors
+    /// If `config.json`, `modules.json`, the header or the data are not those of a supported encoder.
+    pub fn load(checkpoint: &Checkpoint, precision: Precision) -> Result<Self, Error> {
+        let config = checkpoint.model_config()?;
+        let header = checkpoint
+            .tensors()
+            .map(|t| (t.name.as_str(), t.shape.as_slice()));
+        let tensors = config.architecture.check(&config, header)?;
+        let model = match precision {
+            Precision::F32 => {
+                let read = |name: &str| checkpoint.read_f32(name);
+                let weights = Weights::read_checkpoint(checkpoint, tensors, read)?;
+                AnyModel::F32(Model::new(&config, weights)?)
+            }
+            Precision::F64 => {
+                let read = |name: &str| checkpoint.read_f64(name);
+                let weights = Weights::read_checkpoint(checkpoint, tensors, read)?;
+                AnyModel::F64(Model::new(&config, weights)?)
+            }
+        };
+        Ok(Self { config, model })
+    }
+
+    /// Makes a model in memory: `read` gives the values of each tensor of the table, row-major.
+    ///
+    /// # Errors
+    /// If `read` fails, or gives too few or too many values.
+    pub fn from_tensors(
+        config: ModelConfig,
+        precision: Precision,
+        read: &mut dyn FnMut(&TensorSpec) -> Result<Vec<f64>, Error>,
+    ) -> Result<Self, Error> {
+        let tensors = config.architecture.tensors(&config);
+        let model = match precision {
+            Precision::F32 => {
+                let mut single = |tensor: &TensorSpec| {
+                    let values = read(tensor)?;
+                    Ok(values.into_iter().map(|value| value as f32).collect())
+                };
+                AnyModel::F32(Model::new(&config, Weights::read(tensors, &mut single)?)?)
+            }
+            Precision::F64 => AnyModel::F64(Model::new(&config, Weights::read(tensors, read)?)?),
+        };
+        Ok(Self { config, model })
+    }
+
+    /// What the model is.
+    #[must_use]
+    pub fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    /// Runs the texts; one answer for each, in order. The answer to a text does not depend on the others, bit for bit.
+    ///
+    /// # Errors
+    /// If a text is empty, too long, or has an id or a type that the model has not; if the model does not have `part`.
+    pub fn forward(&self, texts: &[Text<'_>], part: Part) -> Result<Vec<Vectors>, Error> {
+        text::check(&self.config, texts)?;
+        match &self.model {
+            AnyModel::F32(model) => {
+                let answers = model.forward(texts, part)?;
+                Ok(answers.into_iter().map(Vectors::from_f32).collect())
+            }
+            AnyModel::F64(model) => {
+                let answers = model.forward(texts, part)?;
+                Ok(answers.into_iter().map(Vectors::from_f64).collect())
+            }
+        }
+    }
+}
