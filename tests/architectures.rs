@@ -227,6 +227,7 @@ fn first_of_each() -> Vec<(String, Value)> {
         seen.push(model_type);
         new
     });
-    assert_eq!(configs.len(), ARCHITECTURES.len());
+    let decoders = ARCHITECTURES.iter().filter(|arch| !arch.is_encoder());
+    assert_eq!(configs.len(), decoders.count());
     configs
 }
