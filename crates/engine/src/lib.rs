@@ -9,7 +9,9 @@ mod sampling;
 mod scheduler;
 
 pub use decoder::{Chunk, Decoder, KvCache, Logits, Precision, Want};
-pub use encoder::{Encoder, Part, Text, Vectors};
+pub use encoder::{
+    EncodeRequest, Encoder, EncoderEngine, EncoderOptions, Encoding, Part, Text, Vectors,
+};
 pub use error::Error;
 pub use layers::{Linear, LinearId, Linears, Projection, Rows, Values};
 pub use sampling::*;

@@ -5,6 +5,7 @@
 
 mod build;
 mod distance;
+mod engine;
 mod head;
 mod model;
 mod text;
@@ -12,6 +13,7 @@ mod text;
 use equicrypt_checkpoint::Checkpoint;
 use equicrypt_spec::{ModelConfig, TensorSpec};
 
+pub use engine::{EncodeRequest, EncoderEngine, EncoderOptions, Encoding};
 pub use text::{Part, Text, Vectors};
 
 use crate::layers::Weights;
@@ -90,7 +92,7 @@ impl Encoder {
     /// # Errors
     /// If a text is empty, too long, or has an id or a type that the model has not; if the model does not have `part`.
     pub fn forward(&self, texts: &[Text<'_>], part: Part) -> Result<Vec<Vectors>, Error> {
-        text::check(&self.config, texts)?;
+        self.check(texts, part)?;
         match &self.model {
             AnyModel::F32(model) => {
                 let answers = model.forward(texts, part)?;
@@ -100,6 +102,18 @@ impl Encoder {
                 let answers = model.forward(texts, part)?;
                 Ok(answers.into_iter().map(Vectors::from_f64).collect())
             }
+        }
+    }
+
+    /// What [`forward`](Self::forward) would refuse.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn check(&self, texts: &[Text<'_>], part: Part) -> Result<(), Error> {
+        text::check(&self.config, texts)?;
+        match &self.model {
+            AnyModel::F32(model) => model.offers(part),
+            AnyModel::F64(model) => model.offers(part),
         }
     }
 }

@@ -38,9 +38,8 @@ pub(super) struct Layer<T> {
 }
 
 impl<T: Real> Model<T> {
-    /// One answer for each text; the texts were checked.
+    /// One answer for each text; texts and part were checked.
     pub(super) fn forward(&self, texts: &[Text<'_>], part: Part) -> Result<Vec<Rows<T>>, Error> {
-        self.offers(part)?;
         let lengths: Vec<usize> = texts.iter().map(|text| text.tokens.len()).collect();
         let most = lengths.iter().copied().max().unwrap_or(0);
         if most == 0 {

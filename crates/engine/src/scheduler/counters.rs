@@ -31,26 +31,26 @@ pub struct Counts {
 }
 
 #[derive(Default)]
-pub(super) struct Counters {
-    pub(super) running: Counter,
-    pub(super) waiting: Counter,
-    pub(super) accepted: Counter,
-    pub(super) overloaded: Counter,
-    pub(super) finished: Counter,
-    pub(super) cancelled: Counter,
-    pub(super) failed: Counter,
-    pub(super) prompt_tokens: Counter,
-    pub(super) cached_tokens: Counter,
-    pub(super) generated_tokens: Counter,
-    pub(super) steps: Counter,
-    pub(super) forward_nanoseconds: Counter,
+pub(crate) struct Counters {
+    pub(crate) running: Counter,
+    pub(crate) waiting: Counter,
+    pub(crate) accepted: Counter,
+    pub(crate) overloaded: Counter,
+    pub(crate) finished: Counter,
+    pub(crate) cancelled: Counter,
+    pub(crate) failed: Counter,
+    pub(crate) prompt_tokens: Counter,
+    pub(crate) cached_tokens: Counter,
+    pub(crate) generated_tokens: Counter,
+    pub(crate) steps: Counter,
+    pub(crate) forward_nanoseconds: Counter,
 }
 
 #[derive(Default)]
-pub(super) struct Counter(AtomicU64);
+pub(crate) struct Counter(AtomicU64);
 
 impl Counters {
-    pub(super) fn read(&self) -> Counts {
+    pub(crate) fn read(&self) -> Counts {
         Counts {
             running: self.running.value(),
             waiting: self.waiting.value(),
@@ -69,11 +69,11 @@ impl Counters {
 }
 
 impl Counter {
-    pub(super) fn add(&self, more: u64) {
+    pub(crate) fn add(&self, more: u64) {
         self.0.fetch_add(more, Ordering::Relaxed);
     }
 
-    pub(super) fn set(&self, value: usize) {
+    pub(crate) fn set(&self, value: usize) {
         self.0.store(value as u64, Ordering::Relaxed);
     }
 

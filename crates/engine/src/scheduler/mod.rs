@@ -20,6 +20,7 @@ use equicrypt_spec::wire::{FinishReason, SamplingParams, TokenLogprob, Usage};
 use thiserror::Error as ThisError;
 use tokio::sync::mpsc::UnboundedReceiver;
 
+pub(crate) use counters::Counters;
 pub use counters::Counts;
 
 use crate::{Decoder, Error};
