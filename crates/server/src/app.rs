@@ -8,12 +8,15 @@ use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
+use equicrypt_engine::{EncoderEngine, Engine};
+
 use crate::completions::completions;
+use crate::encode::{classify, embeddings, pooling, rerank};
 use crate::generate::generate;
 use crate::info::{health, models, version};
 use crate::metrics::{Responses, metrics};
 use crate::refusal::Refusal;
-use crate::{ApiKey, Host};
+use crate::{AnyEngine, ApiKey, Host};
 
 /// What every handler sees.
 pub(crate) struct App {
@@ -33,6 +36,11 @@ pub fn app(host: Host, key: Option<ApiKey>) -> Router {
     Router::new()
         .route("/inference/v1/generate", post(generate))
         .route("/v1/completions", post(completions))
+        .route("/v1/embeddings", post(embeddings))
+        .route("/classify", post(classify))
+        .route("/pooling", post(pooling))
+        .route("/rerank", post(rerank))
+        .route("/v1/rerank", post(rerank))
         .route("/v1/models", get(models))
         .route("/health", get(health))
         .route("/metrics", get(metrics))
@@ -56,6 +64,30 @@ impl App {
                 Err(Refusal::field("model", message).of_status(StatusCode::NOT_FOUND))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// The engine, if it continues texts.
+    pub(crate) fn decoder(&self) -> Result<&Engine, Refusal> {
+        match self.host.engine() {
+            AnyEngine::Decoder(engine) => Ok(engine),
+            AnyEngine::Encoder(_) => Err(Refusal::new(
+                StatusCode::BAD_REQUEST,
+                "this host serves an encoder, which continues no text; ask /v1/embeddings, \
+                 /classify, /pooling or /rerank",
+            )),
+        }
+    }
+
+    /// The engine, if it reads texts.
+    pub(crate) fn encoder(&self) -> Result<&EncoderEngine, Refusal> {
+        match self.host.engine() {
+            AnyEngine::Encoder(engine) => Ok(engine),
+            AnyEngine::Decoder(_) => Err(Refusal::new(
+                StatusCode::BAD_REQUEST,
+                "this host serves a decoder, which continues texts; ask /inference/v1/generate or \
+                 /v1/completions",
+            )),
         }
     }
 
@@ -102,11 +134,18 @@ async fn method_not_allowed() -> Refusal {
 /// 32 bytes an entry (an id, a number, and white space), and for the other fields.
 fn body_limit(host: &Host) -> usize {
     let engine = host.engine();
+    if matches!(engine, AnyEngine::Encoder(_)) {
+        return MOST_TEXTS_BYTES;
+    }
     let entries = 4 * engine.context() + 2 * engine.config().vocab_size;
     entries.saturating_mul(32).saturating_add(1 << 20)
 }
 
 const BEARER: &[u8] = b"Bearer ";
 
-const ROUTES: &str = "POST /inference/v1/generate, POST /v1/completions, GET /v1/models, \
+/// Room for a few thousand long texts.
+const MOST_TEXTS_BYTES: usize = 64 << 20;
+
+const ROUTES: &str = "POST /inference/v1/generate, POST /v1/completions, POST /v1/embeddings, \
+                      POST /classify, POST /pooling, POST /rerank, GET /v1/models, \
                       GET /health, GET /metrics, GET /version";

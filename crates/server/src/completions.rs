@@ -1,7 +1,6 @@
 //! `POST /v1/completions` with token ids for a prompt, as in vLLM 0.33 without a tokenizer: `text`
 //! is always empty.
 
-mod prompt;
 mod shape;
 
 use std::sync::Arc;
@@ -21,6 +20,7 @@ use crate::answers::{Answers, request_id};
 use crate::app::App;
 use crate::body::{self, UNSUPPORTED};
 use crate::host::now;
+use crate::ids;
 use crate::refusal::Refusal;
 use crate::stream::stream;
 use shape::Shape;
@@ -52,8 +52,9 @@ pub(crate) async fn completions(
     let mut sampling: SamplingParams = body::read(&object)?;
     sampling.max_tokens.get_or_insert(DEFAULT_MAX_TOKENS);
     app.check_model(fields.model.as_deref())?;
-    let engine = app.host.engine();
-    let prompts = prompt::read(prompt.as_ref(), engine.options().max_queue)?;
+    let engine = app.decoder()?;
+    let most = engine.options().max_queue;
+    let prompts = ids::read("prompt", "token ids", prompt.as_ref(), most)?;
     let shape = Shape {
         id: format!("cmpl-{}", request_id(fields.request_id, &headers)),
         model: app.host.name().to_owned(),

@@ -37,7 +37,7 @@ pub(crate) async fn generate(
     };
     let logprobs = request.sampling_params.logprobs.is_some();
     let answers = Answers::submit(
-        app.host.engine(),
+        app.decoder()?,
         vec![Request {
             prompt: request.token_ids,
             sampling: request.sampling_params,

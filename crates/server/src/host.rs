@@ -2,8 +2,10 @@ use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use equicrypt_checkpoint::{Checkpoint, read_json};
-use equicrypt_engine::{Decoder, Engine, EngineOptions, Precision};
-use equicrypt_spec::{MANIFEST_FILE, Manifest};
+use equicrypt_engine::{
+    Counts, Decoder, Encoder, EncoderEngine, EncoderOptions, Engine, EngineOptions, Precision,
+};
+use equicrypt_spec::{MANIFEST_FILE, Manifest, ModelConfig};
 use serde_json::Value;
 
 use crate::Error;
@@ -11,10 +13,19 @@ use crate::Error;
 /// A model that is being served.
 #[derive(Debug, Clone)]
 pub struct Host {
-    engine: Engine,
+    engine: AnyEngine,
     name: String,
     manifest: Option<Manifest>,
     started: u64,
+}
+
+/// The engine of a decoder or of an encoder.
+#[derive(Debug, Clone)]
+pub enum AnyEngine {
+    /// It continues texts.
+    Decoder(Engine),
+    /// It reads texts.
+    Encoder(EncoderEngine),
 }
 
 /// How to load a model.
@@ -24,8 +35,10 @@ pub struct HostOptions {
     pub name: Option<String>,
     /// In which precision to compute.
     pub precision: Precision,
-    /// How much to take on.
+    /// How much a decoder takes on.
     pub engine: EngineOptions,
+    /// How much an encoder takes on.
+    pub encoder: EncoderOptions,
 }
 
 impl Default for HostOptions {
@@ -34,6 +47,7 @@ impl Default for HostOptions {
             name: None,
             precision: Precision::F32,
             engine: EngineOptions::default(),
+            encoder: EncoderOptions::default(),
         }
     }
 }
@@ -46,6 +60,16 @@ impl Host {
         let checkpoint = Checkpoint::open(dir)?;
         let manifest = manifest(&dir.join(MANIFEST_FILE))?;
         let generation_config = dir.join("generation_config.json");
+        let name = options.name.unwrap_or_else(|| folder_name(dir));
+        let config = checkpoint.model_config()?;
+        if let Some(manifest) = &manifest {
+            check(manifest, &config)?;
+        }
+        if config.task.is_of_encoder() {
+            let encoder = Encoder::load(&checkpoint, options.precision)?;
+            let engine = EncoderEngine::start(encoder, options.encoder)?;
+            return Ok(Self::new(engine, name, manifest));
+        }
         let mut engine = options.engine;
         if generation_config.exists() {
             engine
@@ -53,18 +77,14 @@ impl Host {
                 .extend(end_ids(&read_json(&generation_config)?)?);
         }
         let decoder = Decoder::load(&checkpoint, options.precision)?;
-        if let Some(manifest) = &manifest {
-            check(manifest, &decoder)?;
-        }
-        let name = options.name.unwrap_or_else(|| folder_name(dir));
         Ok(Self::new(Engine::start(decoder, engine)?, name, manifest))
     }
 
     /// A host around an engine that runs already.
     #[must_use]
-    pub fn new(engine: Engine, name: String, manifest: Option<Manifest>) -> Self {
+    pub fn new(engine: impl Into<AnyEngine>, name: String, manifest: Option<Manifest>) -> Self {
         Self {
-            engine,
+            engine: engine.into(),
             name,
             manifest,
             started: now(),
@@ -73,7 +93,7 @@ impl Host {
 
     /// The engine.
     #[must_use]
-    pub fn engine(&self) -> &Engine {
+    pub fn engine(&self) -> &AnyEngine {
         &self.engine
     }
 
@@ -96,6 +116,80 @@ impl Host {
     }
 }
 
+impl AnyEngine {
+    /// The model.
+    #[must_use]
+    pub fn config(&self) -> &ModelConfig {
+        match self {
+            Self::Decoder(engine) => engine.config(),
+            Self::Encoder(engine) => engine.config(),
+        }
+    }
+
+    /// The longest text, or the longest prompt and answer together, in tokens.
+    #[must_use]
+    pub fn context(&self) -> usize {
+        match self {
+            Self::Decoder(engine) => engine.context(),
+            Self::Encoder(engine) => engine.config().exact_context(),
+        }
+    }
+
+    /// What the engine has done so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        match self {
+            Self::Decoder(engine) => engine.counts(),
+            Self::Encoder(engine) => engine.counts(),
+        }
+    }
+
+    /// Whether requests are accepted.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        match self {
+            Self::Decoder(engine) => engine.is_open(),
+            Self::Encoder(engine) => engine.is_open(),
+        }
+    }
+
+    /// Refuses new requests; those accepted are finished.
+    pub fn close(&self) {
+        match self {
+            Self::Decoder(engine) => engine.close(),
+            Self::Encoder(engine) => engine.close(),
+        }
+    }
+
+    /// Refuses new requests and ends those accepted.
+    pub fn abort(&self) {
+        match self {
+            Self::Decoder(engine) => engine.abort(),
+            Self::Encoder(engine) => engine.abort(),
+        }
+    }
+
+    /// Closes the engine and waits until its thread has ended.
+    pub fn join(&self) {
+        match self {
+            Self::Decoder(engine) => engine.join(),
+            Self::Encoder(engine) => engine.join(),
+        }
+    }
+}
+
+impl From<Engine> for AnyEngine {
+    fn from(engine: Engine) -> Self {
+        Self::Decoder(engine)
+    }
+}
+
+impl From<EncoderEngine> for AnyEngine {
+    fn from(engine: EncoderEngine) -> Self {
+        Self::Encoder(engine)
+    }
+}
+
 /// Seconds since 1970.
 pub(crate) fn now() -> u64 {
     SystemTime::now()
@@ -114,8 +208,7 @@ fn manifest(file: &Path) -> Result<Option<Manifest>, Error> {
     Ok(Some(Manifest::parse(&text)?))
 }
 
-fn check(manifest: &Manifest, decoder: &Decoder) -> Result<(), Error> {
-    let config = decoder.config();
+fn check(manifest: &Manifest, config: &ModelConfig) -> Result<(), Error> {
     if manifest.vocab_size != config.vocab_size {
         return Err(Error::ForeignManifest {
             field: "vocab_size",

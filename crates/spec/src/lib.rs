@@ -22,7 +22,9 @@ pub mod wire;
 
 pub use arch::{ARCHITECTURES, Architecture, TensorKey, TensorSpec};
 pub use axis::{Axis, AxisId, Factor, Family, Side, View};
-pub use config::{ConfigTable, Expansion, Experts, Latent, LayerKind, ModelConfig, Scoring};
+pub use config::{
+    ConfigTable, Expansion, Experts, LabelActivation, Latent, LayerKind, ModelConfig, Scoring,
+};
 pub use error::Error;
 pub use group::{Group, Mix, PermutationPart, Profile, ScalePart, SignPart};
 pub use manifest::{FORMAT_VERSION, KeyId, MANIFEST_FILE, Manifest};

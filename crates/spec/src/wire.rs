@@ -234,6 +234,172 @@ where
     Ok(Option::deserialize(deserializer)?.unwrap_or_default())
 }
 
+/// Token ids of one text, or of several.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum TextIds {
+    /// One text.
+    One(Vec<u32>),
+    /// Several.
+    Many(Vec<Vec<u32>>),
+}
+
+/// Body of `POST /v1/embeddings`, `/classify`, `/pooling` and `/rerank` with token ids, in vLLM's shapes (vLLM 0.33,
+/// `entrypoints/pooling/*/protocol.py`). `token_type_ids`, `positions`, a `/rerank` of ids, and the task `token_logits` are
+/// our server's own.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EncodeRequest {
+    /// The served model's name; any if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Cipher ids, special tokens included. For `/rerank` each text is a query with one document.
+    pub input: TextIds,
+    /// For each token the text of a pair that it belongs to; the first one if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_type_ids: Option<TextIds>,
+    /// How embeddings are written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub encoding_format: Option<EncodingFormat>,
+    /// Whether labels come as probabilities; they do if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub use_activation: Option<bool>,
+    /// What `/pooling` gives: `embed`, `classify`, `token_embed`, `token_classify` or `token_logits`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<String>,
+    /// For each text the tokens that are answered for; all if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub positions: Option<TextIds>,
+    /// The best documents only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub top_n: Option<usize>,
+}
+
+/// How embeddings are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum EncodingFormat {
+    /// A list of numbers.
+    Float,
+    /// The base64 of little-endian f32.
+    Base64,
+}
+
+/// Body of an answer for each text.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EncodeResponse<T> {
+    /// Says nothing.
+    #[serde(default)]
+    pub id: String,
+    /// `list`.
+    #[serde(default)]
+    pub object: String,
+    /// Seconds since 1970.
+    #[serde(default)]
+    pub created: u64,
+    /// The served model's name.
+    #[serde(default)]
+    pub model: String,
+    /// One for each text, in order.
+    pub data: Vec<T>,
+    /// Token counts.
+    #[serde(default)]
+    pub usage: Option<Usage>,
+}
+
+/// A text's embedding.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Embedding {
+    /// Which text.
+    pub index: usize,
+    /// `embedding`.
+    #[serde(default)]
+    pub object: String,
+    /// The vector.
+    pub embedding: EmbeddingValues,
+}
+
+/// An embedding as it was asked for.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum EmbeddingValues {
+    /// A list of numbers.
+    Float(Vec<f32>),
+    /// The base64 of little-endian f32.
+    Base64(String),
+}
+
+/// A text's labels.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Classification {
+    /// Which text.
+    pub index: usize,
+    /// The likeliest label.
+    #[serde(default)]
+    pub label: Option<String>,
+    /// A number for each label.
+    pub probs: Vec<f32>,
+    /// How many there are.
+    pub num_classes: usize,
+}
+
+/// What `/pooling` gives for a text.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Pooled {
+    /// Which text.
+    pub index: usize,
+    /// `pooling`.
+    #[serde(default)]
+    pub object: String,
+    /// One vector, or one for each token.
+    pub data: PooledValues,
+}
+
+/// One vector, or several.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum PooledValues {
+    /// Of the text.
+    One(Vec<f32>),
+    /// Of its tokens.
+    Many(Vec<Vec<f32>>),
+}
+
+/// Body of the answer of `POST /rerank`: the best first.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RerankResponse {
+    /// Says nothing.
+    #[serde(default)]
+    pub id: String,
+    /// The served model's name.
+    #[serde(default)]
+    pub model: String,
+    /// The best first.
+    pub results: Vec<Relevance>,
+    /// Token counts.
+    #[serde(default)]
+    pub usage: Option<Usage>,
+}
+
+/// How well a document answers a query.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Relevance {
+    /// Which text of the request.
+    pub index: usize,
+    /// The score.
+    pub relevance_score: f32,
+}
+
+impl TextIds {
+    /// The texts.
+    #[must_use]
+    pub fn into_texts(self) -> Vec<Vec<u32>> {
+        match self {
+            Self::One(ids) => vec![ids],
+            Self::Many(texts) => texts,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

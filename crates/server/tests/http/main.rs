@@ -5,6 +5,7 @@
 mod arbitrary;
 mod common;
 mod completions;
+mod encode;
 mod generate;
 mod routes;
 mod sockets;

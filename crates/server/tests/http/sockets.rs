@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use equicrypt_engine::{Engine, EngineOptions};
-use equicrypt_server::{Error, ServeOptions, serve};
+use equicrypt_engine::EngineOptions;
+use equicrypt_server::{AnyEngine, Error, ServeOptions, serve};
 use serde_json::{Value, json};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::net::{TcpListener, TcpStream};
@@ -19,7 +19,7 @@ const PATH: &str = "/inference/v1/generate";
 
 struct Server {
     address: SocketAddr,
-    engine: Engine,
+    engine: AnyEngine,
     stop: oneshot::Sender<()>,
     task: JoinHandle<Result<(), Error>>,
 }
@@ -60,7 +60,7 @@ impl Server {
         stream
     }
 
-    async fn wait_for(&self, condition: impl Fn(&Engine) -> bool) {
+    async fn wait_for(&self, condition: impl Fn(&AnyEngine) -> bool) {
         for _ in 0..1000 {
             if condition(&self.engine) {
                 return;

@@ -101,6 +101,35 @@ pub struct ModelConfig {
     kept: Map<String, Value>,
 }
 
+/// What makes probabilities of the logits of labels. Each commutes with permutations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LabelActivation {
+    /// exp(x_i) / sum exp(x_j): one label of several.
+    Softmax,
+    /// 1 / (1 + exp(-x_i)): each label by itself.
+    Logistic,
+    /// The numbers are no logits.
+    Identity,
+}
+
+impl LabelActivation {
+    /// Of the logits of one text, in place.
+    pub fn apply(self, logits: &mut [f64]) {
+        match self {
+            Self::Identity => {}
+            Self::Logistic => logits
+                .iter_mut()
+                .for_each(|x| *x = 1.0 / (1.0 + (-*x).exp())),
+            Self::Softmax => {
+                let largest = logits.iter().fold(f64::NEG_INFINITY, |a, b| a.max(*b));
+                logits.iter_mut().for_each(|x| *x = (*x - largest).exp());
+                let total: f64 = logits.iter().sum();
+                logits.iter_mut().for_each(|x| *x /= total);
+            }
+        }
+    }
+}
+
 /// The latent vectors of multi-head latent attention (DeepSeek-V2, arXiv 2405.04434, section 2.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Latent {
@@ -339,6 +368,18 @@ impl ModelConfig {
         self.become_features();
         self.sentence = Some(head);
         Ok(self)
+    }
+
+    /// What makes probabilities of the logits of labels (transformers, `TextClassificationPipeline`).
+    #[must_use]
+    pub fn label_activation(&self) -> LabelActivation {
+        let problem = self.kept.get("problem_type").and_then(Value::as_str);
+        match problem {
+            Some("regression") => LabelActivation::Identity,
+            Some("multi_label_classification") => LabelActivation::Logistic,
+            _ if self.labels == 1 => LabelActivation::Logistic,
+            _ => LabelActivation::Softmax,
+        }
     }
 
     /// The name of the class in transformers.

@@ -2,15 +2,24 @@ use serde_json::Value;
 
 use crate::refusal::Refusal;
 
-/// `prompt`: a list of ids, or a list of at most `most` such lists.
-pub(super) fn read(prompt: Option<&Value>, most: usize) -> Result<Vec<Vec<u32>>, Refusal> {
+/// The field `name`: a list of numbers, or a list of at most `most` such lists. `what` they are, for people.
+pub(crate) fn read(
+    name: &str,
+    what: &str,
+    value: Option<&Value>,
+    most: usize,
+) -> Result<Vec<Vec<u32>>, Refusal> {
     let wrong = |found: &str| {
         Refusal::field(
-            "prompt",
-            format!("prompt: expected a list of token ids, or a list of such lists, found {found}"),
+            name,
+            format!("{name}: expected a list of {what}, or a list of such lists, found {found}"),
         )
     };
-    let list = match prompt {
+    let text = || {
+        let advice = "this host has no tokenizer; send token ids";
+        Refusal::field(name, format!("{name}: {advice}"))
+    };
+    let list = match value {
         None => return Err(wrong("nothing")),
         Some(Value::String(_)) => return Err(text()),
         Some(Value::Array(list)) => list,
@@ -20,9 +29,9 @@ pub(super) fn read(prompt: Option<&Value>, most: usize) -> Result<Vec<Vec<u32>>,
         None => Err(wrong("an empty list")),
         Some(Value::String(_)) => Err(text()),
         Some(Value::Array(_)) if list.len() > most => Err(Refusal::field(
-            "prompt",
+            name,
             format!(
-                "prompt: expected at most {most} prompts, as this host is set up, found {}",
+                "{name}: expected at most {most} lists, as this host is set up, found {}",
                 list.len()
             ),
         )),
@@ -41,11 +50,4 @@ fn ids(list: &[Value]) -> Option<Vec<u32>> {
     list.iter()
         .map(|id| u32::try_from(id.as_u64()?).ok())
         .collect()
-}
-
-fn text() -> Refusal {
-    Refusal::field(
-        "prompt",
-        "prompt: this host has no tokenizer; send token ids",
-    )
 }
