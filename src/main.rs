@@ -8,6 +8,7 @@
 mod args;
 mod commands;
 mod key;
+mod models;
 mod progress;
 mod terminal;
 

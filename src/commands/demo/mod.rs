@@ -13,12 +13,12 @@ use equicrypt_gateway::{Host, Owner, Session};
 use equicrypt_spec::{MANIFEST_FILE, Profile};
 use serde_json::json;
 
-use crate::args::{Demo, ModelName};
+use crate::args::Demo;
 use crate::commands::ask::{conversation, runtime};
 use crate::commands::encrypt::encrypt;
 use crate::commands::fetch::cached;
-use crate::commands::import::import;
 use crate::commands::tokens::read_manifest;
+use crate::models::SMOLLM2;
 use crate::terminal::Terminal;
 use host_process::HostProcess;
 use show::{Report, Show};
@@ -35,9 +35,9 @@ pub(super) fn run(args: &Demo) -> Result<()> {
     let model = match &args.model {
         Some(model) => model.clone(),
         None => {
-            let gguf = cached(ModelName::SmolLm2)?;
+            let model = cached(&SMOLLM2)?;
             let start = Instant::now();
-            import(&gguf, &at("plain"))?;
+            model.write(&at("plain"))?;
             show.step(
                 "model",
                 "SmolLM2-135M-Instruct, imported to a Hugging Face folder",
