@@ -23,7 +23,7 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Show the whole thing on a real model: fetch, encrypt, serve, ask, compare
     Demo(Demo),
-    /// Download an open-weight model and import it
+    /// Download an open-weight model, as a Hugging Face folder
     Fetch(Fetch),
     /// Turn a GGUF file into a Hugging Face folder
     Import(Import),

@@ -91,7 +91,7 @@ fn without_python_the_message_names_it() {
 #[test]
 fn a_folder_that_exists_is_not_written_over() {
     let place = Place::new();
-    let ran = equicrypt(args!["fetch", "minilm-l6-v2", "-o", place.model()]);
+    let ran = equicrypt(args!["fetch", "minilm-l6-v2", "-o", &place.model()]);
     ran.fails_saying(&["exists already; choose another folder or delete it"]);
 }
 
