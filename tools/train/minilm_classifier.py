@@ -64,7 +64,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--output", type=Path, required=True, help="the folder to make")
     parser.add_argument("--heldout", type=Path, required=True, help="the JSON file to make")
     parser.add_argument("--packages", type=Path, help="keep the Debian packages in this folder, or take them from it")
-    parser.add_argument("--sentences", type=int, default=1500, help="sentences of each kind to train on")
+    parser.add_argument("--sentences", type=int, default=1000, help="sentences of each kind to train on")
     parser.add_argument("--epochs", type=int, default=3)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
