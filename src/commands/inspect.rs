@@ -3,7 +3,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use equicrypt_checkpoint::Checkpoint;
 use equicrypt_checkpoint::gguf::{GgufFile, MetadataValue};
-use equicrypt_spec::{MANIFEST_FILE, Manifest};
+use equicrypt_spec::{MANIFEST_FILE, Manifest, ModelConfig, Task};
 use serde_json::json;
 
 use super::export::GGUF_FILE;
@@ -37,6 +37,7 @@ pub(super) fn run(args: &Inspect) -> Result<()> {
             "layers": facts.layers,
             "hidden_size": facts.hidden_size,
             "max_positions": facts.max_positions,
+            "task": facts.task,
         }));
     }
     for (name, value) in [
@@ -44,6 +45,7 @@ pub(super) fn run(args: &Inspect) -> Result<()> {
         ("epoch", manifest.epoch.to_string()),
         ("profile", manifest.profile.name().to_owned()),
         ("architecture", manifest.architecture.clone()),
+        ("answers", facts.task.clone()),
         (
             "source",
             format!("sha256 fingerprint {}", manifest.source_fingerprint),
@@ -80,6 +82,8 @@ struct Facts {
     layers: u64,
     hidden_size: u64,
     max_positions: u64,
+    /// What it answers.
+    task: String,
 }
 
 impl Facts {
@@ -96,7 +100,8 @@ impl Facts {
             bytes: checkpoint.tensors().map(|tensor| tensor.byte_len).sum(),
             layers: config.layers as u64,
             hidden_size: config.hidden_size as u64,
-            max_positions: config.max_positions as u64,
+            max_positions: config.exact_context() as u64,
+            task: task(&config),
         })
     }
 
@@ -123,6 +128,21 @@ impl Facts {
             layers: size(".block_count")?,
             hidden_size: size(".embedding_length")?,
             max_positions: size(".context_length")?,
+            task: Task::NextToken.name().to_owned(),
         })
+    }
+}
+
+fn task(config: &ModelConfig) -> String {
+    match &config.sentence {
+        Some(head) => format!(
+            "sentence embeddings of {} numbers, {} pooling",
+            config.answer_size(),
+            head.pooling.name()
+        ),
+        None if config.task.has_labels() => {
+            format!("{}, {} labels", config.task.name(), config.labels)
+        }
+        None => config.task.name().to_owned(),
     }
 }

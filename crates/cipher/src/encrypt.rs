@@ -106,7 +106,7 @@ pub fn encrypt_with(
     text("tokenizer.json", dummy_tokenizer(plan.target.vocab_size))?;
     text(
         "tokenizer_config.json",
-        dummy_tokenizer_config(plan.target.max_positions),
+        dummy_tokenizer_config(&plan.target),
     )?;
     text(MANIFEST_FILE, plan.manifest.to_text())?;
     staged.commit()?;

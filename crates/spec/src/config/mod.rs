@@ -382,6 +382,17 @@ impl ModelConfig {
         }
     }
 
+    /// Numbers in an answer: ids, labels, or coordinates of a sentence embedding or a hidden state.
+    #[must_use]
+    pub fn answer_size(&self) -> usize {
+        match (self.task, &self.sentence) {
+            (Task::NextToken | Task::MaskedToken, _) => self.vocab_size,
+            (Task::SequenceLabels | Task::TokenLabels, _) => self.labels,
+            (Task::Features, Some(head)) if head.dense.is_some() => head.width,
+            (Task::Features, _) => self.hidden_size,
+        }
+    }
+
     /// The name of the class in transformers.
     #[must_use]
     pub fn class(&self) -> String {
