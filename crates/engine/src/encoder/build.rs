@@ -1,13 +1,11 @@
-use std::sync::Arc;
-
 use equicrypt_spec::{Axis, Kind, ModelConfig, Op, Role, Task};
 
 use super::distance::CLASSES;
-use super::head::{Head, SentenceDense};
+use super::head::Head;
 use super::model::{Layer, Model};
 use crate::Error;
-use crate::kernel::{Matrix, Real};
-use crate::layers::{Dense, Linear, LinearId, Norm, NormKind, Projection, Rotary, Weights};
+use crate::kernel::{Matrix, Packed, Real};
+use crate::layers::{LinearId, Norm, NormKind, Projection, Rotary, Weights};
 
 impl<T: Real> Model<T> {
     /// Sorts the weights into layers.
@@ -34,19 +32,9 @@ struct Builder<'a, T> {
 impl<T: Real> Builder<'_, T> {
     fn model(mut self) -> Result<Model<T>, Error> {
         let config = self.config;
-        let embedding = Arc::new(self.weights.matrix(config, Role::Embed, None)?);
+        let embedding = self.weights.matrix(config, Role::Embed, None)?;
         let layers = (0..config.layers).map(|layer| self.layer(layer));
         let layers = layers.collect::<Result<_, _>>()?;
-        let sentence_dense = match config
-            .sentence
-            .as_ref()
-            .and_then(|head| head.dense.as_ref())
-        {
-            Some(_) => Some(SentenceDense {
-                linear: self.linear(Projection::SentenceDense.of(None))?,
-            }),
-            None => None,
-        };
         Ok(Model {
             config: config.clone(),
             rotary: Rotary::all(config),
@@ -58,7 +46,6 @@ impl<T: Real> Builder<'_, T> {
             final_norm: self.norm(Role::FinalNorm, Role::FinalNormBias, None)?,
             head: self.head(&embedding)?,
             embedding,
-            sentence_dense,
         })
     }
 
@@ -66,53 +53,67 @@ impl<T: Real> Builder<'_, T> {
         let layer = Some(index);
         let mut ops = self.config.architecture.ops(self.config);
         let is_gated = ops.any(|op| op == Op::Gate(Axis::Ffn));
+        let (hidden, ffn) = (self.config.hidden_size, self.config.ffn_size);
+        let values = self.config.heads * self.config.value_dim;
+        let stacked = 2 * self.config.heads * self.config.head_dim + values;
+        let up = if is_gated { 2 * ffn } else { ffn };
         Ok(Layer {
             attention_norm: self.norm(Role::AttentionNorm, Role::AttentionNormBias, layer)?,
-            query_key_value: self.linear(Projection::QueryKeyValue.of(layer))?,
-            output: self.linear(Projection::Output.of(layer))?,
+            query_key_value: self.linear(Projection::QueryKeyValue.of(layer), [hidden, stacked])?,
+            output: self.linear(Projection::Output.of(layer), [values, hidden])?,
             attention_sum_norm: self.norm(
                 Role::AttentionSumNorm,
                 Role::AttentionSumNormBias,
                 layer,
             )?,
             mlp_norm: self.norm(Role::MlpNorm, Role::MlpNormBias, layer)?,
-            up: self.linear(Projection::GateUp.of(layer))?,
+            up: self.linear(Projection::GateUp.of(layer), [hidden, up])?,
             is_gated,
-            down: self.linear(Projection::Down.of(layer))?,
+            down: self.linear(Projection::Down.of(layer), [ffn, hidden])?,
             mlp_sum_norm: self.norm(Role::MlpSumNorm, Role::MlpSumNormBias, layer)?,
         })
     }
 
-    fn head(&mut self, embedding: &Arc<Matrix<T>>) -> Result<Head<T>, Error> {
+    fn head(&mut self, embedding: &Matrix<T>) -> Result<Head<T>, Error> {
         let config = self.config;
+        let hidden = config.hidden_size;
         // A pooler is in some checkpoints of a body and not in others.
         let dense = match self.weights.has(Role::HeadDense, None) {
-            true => Some(self.linear(Projection::HeadDense.of(None))?),
+            true => Some(self.linear(Projection::HeadDense.of(None), [hidden; 2])?),
             false if self.requires(Role::HeadDense) => {
                 let model_type = config.architecture.model_type;
                 return Err(Error::missing_role(model_type, Role::HeadDense));
             }
             false => None,
         };
-        let last: Option<Box<dyn Linear>> = match config.task {
+        let to_labels = (Projection::Labels.of(None), [hidden, config.labels]);
+        let to_ids = (Projection::Head.of(None), [hidden, config.vocab_size]);
+        let last = match config.task {
             Task::MaskedToken if config.tied_head => {
                 let bias = match self.weights.has(Role::HeadBias, None) {
                     true => Some(self.weights.vector(config, Role::HeadBias, None)?),
                     false => None,
                 };
-                Some(Box::new(Dense {
-                    weight: Arc::clone(embedding),
-                    bias,
-                }))
+                let (id, sizes) = to_ids;
+                Some(packed(id, sizes, embedding, bias.as_deref())?)
             }
-            Task::MaskedToken => Some(self.linear(Projection::Head.of(None))?),
-            task if task.has_labels() => Some(self.linear(Projection::Labels.of(None))?),
+            Task::MaskedToken => Some(self.linear(to_ids.0, to_ids.1)?),
+            task if task.has_labels() => Some(self.linear(to_labels.0, to_labels.1)?),
             _ => None,
+        };
+        let sentence = config.sentence.as_ref();
+        let sentence_dense = match sentence.filter(|head| head.dense.is_some()) {
+            Some(head) => {
+                let id = Projection::SentenceDense.of(None);
+                Some(self.linear(id, [hidden, head.width])?)
+            }
+            None => None,
         };
         Ok(Head {
             dense,
             norm: self.norm(Role::HeadNorm, Role::HeadNormBias, None)?,
             last,
+            sentence_dense,
         })
     }
 
@@ -121,8 +122,10 @@ impl<T: Real> Builder<'_, T> {
         row.is_some_and(|row| !row.optional)
     }
 
-    fn linear(&mut self, id: LinearId) -> Result<Box<dyn Linear>, Error> {
-        Ok(Box::new(self.weights.linear(self.config, id)?))
+    /// The layer, whose input's and output's sizes must be these.
+    fn linear(&mut self, id: LinearId, sizes: [usize; 2]) -> Result<Packed<T>, Error> {
+        let dense = self.weights.linear(self.config, id)?;
+        packed(id, sizes, &dense.weight, dense.bias.as_deref())
     }
 
     /// An embedding, if the architecture has it.
@@ -163,4 +166,20 @@ impl<T: Real> Builder<'_, T> {
         let kind = NormKind::MeanAndVariance { bias };
         Ok(Some(Norm { gain, kind }))
     }
+}
+
+fn packed<T: Real>(
+    id: LinearId,
+    [input, out]: [usize; 2],
+    weight: &Matrix<T>,
+    bias: Option<&[T]>,
+) -> Result<Packed<T>, Error> {
+    let found = [weight.rows(), weight.columns()];
+    let sound = found == [out, input] && bias.is_none_or(|bias| bias.len() == out);
+    let packed = Packed::new(weight, bias).filter(|_| sound);
+    packed.ok_or_else(|| Error::LinearShape {
+        layer: id.to_string(),
+        expected: vec![out, input],
+        found: found.to_vec(),
+    })
 }

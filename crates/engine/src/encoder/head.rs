@@ -3,21 +3,18 @@ use equicrypt_spec::{Pooling, Task};
 use super::model::Model;
 use super::text::{Part, Rows};
 use crate::Error;
-use crate::kernel::{Real, activate};
-use crate::layers::{Linear, Norm, Projection, apply};
+use crate::kernel::{Packed, Real, activate};
+use crate::layers::Norm;
 
 /// What stands behind the last layer.
 pub(super) struct Head<T> {
     /// Reads hidden states, or what pools them.
-    pub(super) dense: Option<Box<dyn Linear>>,
+    pub(super) dense: Option<Packed<T>>,
     pub(super) norm: Option<Norm<T>>,
     /// Labels, or logits of tokens.
-    pub(super) last: Option<Box<dyn Linear>>,
-}
-
-/// The linear layer behind the pooling of a sentence embedding.
-pub(super) struct SentenceDense {
-    pub(super) linear: Box<dyn Linear>,
+    pub(super) last: Option<Packed<T>>,
+    /// Behind the pooling of a sentence embedding.
+    pub(super) sentence_dense: Option<Packed<T>>,
 }
 
 impl<T: Real> Model<T> {
@@ -63,17 +60,14 @@ impl<T: Real> Model<T> {
                     false => Pooling::First,
                 };
                 let pooled = pool(&hidden, lengths, width, pooling);
-                Ok(each(self.labels(self.transformed(pooled)?)?, config.labels))
+                Ok(each(self.last(self.transformed(pooled)?)?, config.labels))
             }
             (Part::Answer, Task::TokenLabels) => {
-                let labels = self.labels(self.transformed(hidden)?)?;
+                let labels = self.last(self.transformed(hidden)?)?;
                 Ok(split(labels, lengths, config.labels))
             }
             (Part::Answer, Task::MaskedToken) => {
-                let x = self.transformed(hidden)?;
-                let last = self.last()?;
-                let sizes = [width, config.vocab_size];
-                let logits = apply(last, Projection::Head.of(None), x, sizes)?;
+                let logits = self.last(self.transformed(hidden)?)?;
                 Ok(split(logits, lengths, config.vocab_size))
             }
             (Part::Answer, Task::Features | Task::NextToken) => self.sentence(&hidden, lengths),
@@ -82,10 +76,8 @@ impl<T: Real> Model<T> {
 
     /// norm(act(W x + b)), as much of it as the head has.
     fn transformed(&self, mut x: Vec<T>) -> Result<Vec<T>, Error> {
-        let width = self.config.hidden_size;
         if let Some(dense) = &self.head.dense {
-            let id = Projection::HeadDense.of(None);
-            x = apply(&**dense, id, x, [width, width])?;
+            x = dense.apply_to_all(&x)?;
             activate(&mut x, self.config.head_activation);
         }
         Ok(match &self.head.norm {
@@ -94,16 +86,15 @@ impl<T: Real> Model<T> {
         })
     }
 
-    fn labels(&self, x: Vec<T>) -> Result<Vec<T>, Error> {
-        let sizes = [self.config.hidden_size, self.config.labels];
-        apply(self.last()?, Projection::Labels.of(None), x, sizes)
-    }
-
-    fn last(&self) -> Result<&dyn Linear, Error> {
-        self.head.last.as_deref().ok_or(Error::NoPart {
-            part: "answers",
-            advice: "ask for token vectors",
-        })
+    /// Labels, or logits of tokens.
+    fn last(&self, x: Vec<T>) -> Result<Vec<T>, Error> {
+        match &self.head.last {
+            Some(last) => last.apply_to_all(&x),
+            None => Err(Error::NoPart {
+                part: "answers",
+                advice: "ask for token vectors",
+            }),
+        }
     }
 
     fn sentence(&self, hidden: &[T], lengths: &[usize]) -> Result<Vec<Rows<T>>, Error> {
@@ -113,10 +104,9 @@ impl<T: Real> Model<T> {
         };
         let mut x = pool(hidden, lengths, width, head.pooling);
         let mut out = width;
-        if let (Some(layer), Some(dense)) = (&self.sentence_dense, &head.dense) {
+        if let (Some(layer), Some(dense)) = (&self.head.sentence_dense, &head.dense) {
             out = head.width;
-            let id = Projection::SentenceDense.of(None);
-            x = apply(&*layer.linear, id, x, [width, out])?;
+            x = layer.apply_to_all(&x)?;
             if let Some(activation) = dense.activation() {
                 activate(&mut x, activation);
             }

@@ -3,6 +3,7 @@
 //! Texts of one call are run together without padding: linear layers see the tokens of all of them, attention and pooling
 //! each text alone.
 
+mod batch;
 mod build;
 mod distance;
 mod engine;

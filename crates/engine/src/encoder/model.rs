@@ -1,19 +1,22 @@
-use std::sync::Arc;
-
 use equicrypt_spec::ModelConfig;
+use pulp::Arch;
+use rayon::prelude::*;
 
+use super::batch::{Batch, Place, Room, Rooms};
 use super::distance;
-use super::head::{Head, SentenceDense};
+use super::head::Head;
 use super::text::{Part, Rows, Text};
 use crate::Error;
-use crate::kernel::{Matrix, Real, WithinTexts, activate, add, attend_within, gate};
-use crate::layers::{Linear, Norm, Projection, Rotary, Turns, apply};
+use crate::kernel::{
+    Matrix, Packed, Real, WithinTexts, activate_here, attend_within, block_rows, gate_here,
+};
+use crate::layers::{Norm, Rotary, Turns};
 
 /// An encoder in one precision.
 pub(super) struct Model<T> {
     pub(super) config: ModelConfig,
     pub(super) rotary: Vec<Rotary>,
-    pub(super) embedding: Arc<Matrix<T>>,
+    pub(super) embedding: Matrix<T>,
     pub(super) positions: Option<Matrix<T>>,
     pub(super) token_types: Option<Matrix<T>>,
     pub(super) embedding_norm: Option<Norm<T>>,
@@ -21,159 +24,188 @@ pub(super) struct Model<T> {
     pub(super) layers: Vec<Layer<T>>,
     pub(super) final_norm: Option<Norm<T>>,
     pub(super) head: Head<T>,
-    pub(super) sentence_dense: Option<SentenceDense>,
 }
 
 /// A block of attention and one of neurons, with norms before them or behind the residual sums.
 pub(super) struct Layer<T> {
     pub(super) attention_norm: Option<Norm<T>>,
-    pub(super) query_key_value: Box<dyn Linear>,
-    pub(super) output: Box<dyn Linear>,
+    pub(super) query_key_value: Packed<T>,
+    pub(super) output: Packed<T>,
     pub(super) attention_sum_norm: Option<Norm<T>>,
     pub(super) mlp_norm: Option<Norm<T>>,
-    pub(super) up: Box<dyn Linear>,
+    pub(super) up: Packed<T>,
     pub(super) is_gated: bool,
-    pub(super) down: Box<dyn Linear>,
+    pub(super) down: Packed<T>,
     pub(super) mlp_sum_norm: Option<Norm<T>>,
 }
 
 impl<T: Real> Model<T> {
     /// One answer for each text; texts and part were checked.
     pub(super) fn forward(&self, texts: &[Text<'_>], part: Part) -> Result<Vec<Rows<T>>, Error> {
-        let lengths: Vec<usize> = texts.iter().map(|text| text.tokens.len()).collect();
-        let most = lengths.iter().copied().max().unwrap_or(0);
-        if most == 0 {
+        let batch = Batch::new(&self.config, texts);
+        if batch.places.is_empty() {
             return Ok(Vec::new());
         }
-        let mut hidden = self.embed(texts);
-        let turns = self.turns(texts);
-        let biases = (self.distances.as_ref()).map(|table| distance::biases(table, most));
-        for (index, layer) in self.layers.iter().enumerate() {
-            let rope = self.config.layer_kinds[index].rope;
-            let turned = rope.and_then(|rope| Some((self.rotary.get(rope)?, turns.get(rope)?)));
-            hidden = self.layer(index, layer, &lengths, turned, biases.as_deref(), hidden)?;
+        self.read_out(self.hidden(&batch), &batch.lengths, part)
+    }
+
+    /// The last hidden states of all texts.
+    ///
+    /// Between two attentions every token is on its own, so that a thread leads some neighbouring ones all the way from one
+    /// to the next while they are in its cache.
+    fn hidden(&self, batch: &Batch) -> Vec<T> {
+        let (config, tokens) = (&self.config, batch.places.len());
+        let (width, value_width) = (config.hidden_size, config.heads * config.value_dim);
+        let stacked_width = self.stacked_width();
+        let mut hidden = vec![T::zero(); tokens * width];
+        let mut stacked = vec![T::zero(); tokens * stacked_width];
+        let mut context = vec![T::zero(); tokens * value_width];
+        let longest = batch.longest();
+        let turns: Vec<Turns<T>> = (self.rotary.iter())
+            .map(|rotary| (0..longest).map(|place| rotary.turns(place)).collect())
+            .collect();
+        let biases = (self.distances.as_ref()).map(|table| distance::biases(table, longest));
+        let (arch, block, rooms) = (Arch::new(), block_rows(tokens), Rooms::default());
+        for stage in 0..=self.layers.len() {
+            let blocks = (batch.places.par_chunks(block))
+                .zip(hidden.par_chunks_mut(block * width))
+                .zip(stacked.par_chunks_mut(block * stacked_width));
+            let each = |((places, hidden), stacked): ((&[Place], &mut [T]), &mut [T])| {
+                let mut room = rooms.take();
+                match stage.checked_sub(1).and_then(|last| self.layers.get(last)) {
+                    Some(layer) => {
+                        self.gather(places, &context, room.first(places.len() * value_width));
+                        self.leave_attention(arch, layer, &mut room, hidden);
+                    }
+                    None => self.embed(arch, places, hidden),
+                }
+                match self.layers.get(stage) {
+                    Some(layer) => {
+                        self.enter_attention(arch, layer, hidden, &mut room, stacked);
+                        self.turn(stage, places, &turns, stacked);
+                    }
+                    None => self.normed(arch, self.final_norm.as_ref(), hidden),
+                }
+                rooms.give_back(room);
+            };
+            blocks.for_each(each);
+            if let Some(kind) = config.layer_kinds.get(stage) {
+                let task = WithinTexts {
+                    lengths: &batch.lengths,
+                    stacked: &stacked,
+                    heads: config.heads,
+                    key_dim: config.head_dim,
+                    value_dim: config.value_dim,
+                    scale: T::from_f64(kind.attention_scale),
+                    window: kind.window,
+                    biases: biases.as_deref(),
+                };
+                attend_within(&task, &mut context);
+            }
         }
-        if let Some(norm) = &self.final_norm {
-            hidden = norm.apply(&hidden, self.config.norm_epsilon);
-        }
-        self.read_out(hidden, &lengths, part)
+        hidden
     }
 
     /// The sum of each token's embeddings, normalised.
-    fn embed(&self, texts: &[Text<'_>]) -> Vec<T> {
-        let mut hidden = Vec::new();
-        let mut row = Vec::new();
-        let mut put = |table: &Matrix<T>, index: usize, hidden: &mut [T]| {
-            row.clear();
-            table.append_row(index, &mut row);
-            add(hidden, &row);
-        };
-        for text in texts {
-            let places = positions(&self.config, text.tokens);
-            for (index, (id, place)) in text.tokens.iter().zip(places).enumerate() {
-                let start = hidden.len();
-                self.embedding.append_row(*id as usize, &mut hidden);
-                if let Some(table) = &self.positions {
-                    put(table, place, &mut hidden[start..]);
-                }
-                if let Some(table) = &self.token_types {
-                    let kind = text.token_types.get(index).copied().unwrap_or(0);
-                    put(table, kind as usize, &mut hidden[start..]);
-                }
+    fn embed(&self, arch: Arch, places: &[Place], hidden: &mut [T]) {
+        let width = self.config.hidden_size;
+        for (place, row) in places.iter().zip(hidden.chunks_exact_mut(width)) {
+            self.embedding.copy_row(place.id as usize, row);
+            if let Some(table) = &self.positions {
+                table.add_row(place.position, row);
+            }
+            if let Some(table) = &self.token_types {
+                table.add_row(place.kind as usize, row);
             }
         }
-        match &self.embedding_norm {
-            Some(norm) => norm.apply(&hidden, self.config.norm_epsilon),
-            None => hidden,
+        self.normed(arch, self.embedding_norm.as_ref(), hidden);
+    }
+
+    /// The contexts of all heads of each token, which stand apart, side by side.
+    fn gather(&self, places: &[Place], context: &[T], rows: &mut [T]) {
+        let (heads, dim) = (self.config.heads, self.config.value_dim);
+        for (place, row) in places.iter().zip(rows.chunks_exact_mut(heads * dim)) {
+            for (head, part) in row.chunks_exact_mut(dim).enumerate() {
+                let from = place.text.start * heads + head * place.text.len() + place.offset;
+                part.copy_from_slice(&context[from * dim..][..dim]);
+            }
         }
     }
 
-    /// How each RoPE turns every token.
-    fn turns(&self, texts: &[Text<'_>]) -> Vec<Turns<T>> {
-        let of_all = |rotary: &Rotary| {
-            let most = texts.iter().map(|text| text.tokens.len()).max();
-            let each: Turns<T> = (0..most.unwrap_or(0)).map(|p| rotary.turns(p)).collect();
-            let texts = texts.iter().flat_map(|text| &each[..text.tokens.len()]);
-            texts.cloned().collect()
-        };
-        self.rotary.iter().map(of_all).collect()
-    }
-
-    /// x + attention(norm(x)), x + mlp(norm(x)), each sum normalised where the architecture does that.
-    fn layer(
+    /// Queries, keys and values.
+    fn enter_attention(
         &self,
-        index: usize,
+        arch: Arch,
         layer: &Layer<T>,
-        lengths: &[usize],
-        turned: Option<(&Rotary, &Turns<T>)>,
-        biases: Option<&[Vec<T>]>,
-        mut hidden: Vec<T>,
-    ) -> Result<Vec<T>, Error> {
-        let config = &self.config;
-        let epsilon = config.norm_epsilon;
-        let normed = |norm: &Option<Norm<T>>, x: &[T]| match norm {
-            Some(norm) => norm.apply(x, epsilon),
-            None => x.to_vec(),
+        hidden: &[T],
+        room: &mut Room<T>,
+        stacked: &mut [T],
+    ) {
+        let Some(norm) = &layer.attention_norm else {
+            return layer.query_key_value.apply(arch, hidden, stacked, false);
         };
-        let x = normed(&layer.attention_norm, &hidden);
-        let key_width = config.heads * config.head_dim;
-        let value_width = config.heads * config.value_dim;
-        let sizes = [config.hidden_size, 2 * key_width + value_width];
-        let id = Projection::QueryKeyValue.of(Some(index));
-        let mut stacked = apply(&*layer.query_key_value, id, x, sizes)?;
-        if let Some((rotary, turns)) = turned {
-            for (row, turns) in stacked.chunks_exact_mut(sizes[1]).zip(turns) {
-                rotary.rotate(&mut row[..2 * key_width], turns);
-            }
-        }
-        let kind = config.layer_kinds[index];
-        let context = attend_within(&WithinTexts {
-            lengths,
-            stacked: &stacked,
-            heads: config.heads,
-            key_dim: config.head_dim,
-            value_dim: config.value_dim,
-            scale: T::from_f64(kind.attention_scale),
-            window: kind.window,
-            biases,
-        });
-        let id = Projection::Output.of(Some(index));
-        let sizes = [value_width, config.hidden_size];
-        let attended = apply(&*layer.output, id, context, sizes)?;
-        add(&mut hidden, &attended);
-        if let Some(norm) = &layer.attention_sum_norm {
-            hidden = norm.apply(&hidden, epsilon);
-        }
-
-        let x = normed(&layer.mlp_norm, &hidden);
-        let stacked = if layer.is_gated { 2 } else { 1 } * config.ffn_size;
-        let id = Projection::GateUp.of(Some(index));
-        let mut inner = apply(&*layer.up, id, x, [config.hidden_size, stacked])?;
-        if layer.is_gated {
-            inner = gate(&inner, config.ffn_size, config.activation);
-        } else {
-            activate(&mut inner, config.activation);
-        }
-        let id = Projection::Down.of(Some(index));
-        let sizes = [config.ffn_size, config.hidden_size];
-        add(&mut hidden, &apply(&*layer.down, id, inner, sizes)?);
-        if let Some(norm) = &layer.mlp_sum_norm {
-            hidden = norm.apply(&hidden, epsilon);
-        }
-        Ok(hidden)
+        let x = room.first(hidden.len());
+        x.copy_from_slice(hidden);
+        self.normed(arch, Some(norm), x);
+        layer.query_key_value.apply(arch, x, stacked, false);
     }
-}
 
-/// The positions of a text's tokens. An id that is not counted has its own.
-fn positions(config: &ModelConfig, tokens: &[u32]) -> Vec<usize> {
-    let uncounted = config.uncounted_id();
-    let mut next = config.first_position;
-    let mut place = |id: &u32| {
-        if uncounted == Some(*id) {
-            return config.first_position - 1;
+    /// Turns queries and keys by their places.
+    fn turn(&self, index: usize, places: &[Place], turns: &[Turns<T>], stacked: &mut [T]) {
+        let config = &self.config;
+        let rope = config.layer_kinds.get(index).and_then(|kind| kind.rope);
+        let found = rope.and_then(|rope| Some((self.rotary.get(rope)?, turns.get(rope)?)));
+        let Some((rotary, turns)) = found else {
+            return;
+        };
+        let turned = 2 * config.heads * config.head_dim;
+        for (place, row) in places
+            .iter()
+            .zip(stacked.chunks_exact_mut(self.stacked_width()))
+        {
+            rotary.rotate(&mut row[..turned], &turns[place.offset]);
         }
-        next += 1;
-        next - 1
-    };
-    tokens.iter().map(&mut place).collect()
+    }
+
+    /// x + W_o context, x + mlp(norm(x)), each sum normalised where the architecture does that; the room's first part is the
+    /// context.
+    fn leave_attention(&self, arch: Arch, layer: &Layer<T>, room: &mut Room<T>, hidden: &mut [T]) {
+        let config = &self.config;
+        let rows = hidden.len() / config.hidden_size;
+        let context = room.first(rows * config.heads * config.value_dim);
+        layer.output.apply(arch, context, hidden, true);
+        self.normed(arch, layer.attention_sum_norm.as_ref(), hidden);
+
+        let (size, activation) = (config.ffn_size, config.activation);
+        let (x, stacked) = room.both(hidden.len(), rows * layer.up.outputs());
+        let inner = match &layer.mlp_norm {
+            Some(norm) => {
+                x.copy_from_slice(hidden);
+                self.normed(arch, Some(norm), x);
+                &*x
+            }
+            None => &*hidden,
+        };
+        layer.up.apply(arch, inner, stacked, false);
+        if layer.is_gated {
+            let (neurons, stacked) = room.both(rows * size, rows * 2 * size);
+            gate_here(arch, stacked, size, activation, neurons);
+            layer.down.apply(arch, neurons, hidden, true);
+        } else {
+            activate_here(arch, stacked, activation);
+            layer.down.apply(arch, stacked, hidden, true);
+        }
+        self.normed(arch, layer.mlp_sum_norm.as_ref(), hidden);
+    }
+
+    fn normed(&self, arch: Arch, norm: Option<&Norm<T>>, rows: &mut [T]) {
+        if let Some(norm) = norm {
+            norm.apply_here(arch, rows, self.config.norm_epsilon);
+        }
+    }
+
+    /// Queries, keys and values of a token.
+    fn stacked_width(&self) -> usize {
+        self.config.heads * (2 * self.config.head_dim + self.config.value_dim)
+    }
 }

@@ -167,9 +167,18 @@ fn score<T: Real>(query: &[T], keys: &[T]) -> [T; PAGE] {
 
 /// scores = softmax(scores).
 #[inline(always)]
-pub(super) fn soften<T: Real>(scores: &mut [T]) {
+fn soften<T: Real>(scores: &mut [T]) {
+    let share = T::one() / powers(scores);
+    for score in scores {
+        *score *= share;
+    }
+}
+
+/// scores = exp(scores - max(scores)); returns their sum.
+#[inline(always)]
+pub(super) fn powers<T: Real>(scores: &mut [T]) -> T {
     let Some(&first) = scores.first() else {
-        return;
+        return T::one();
     };
     let (mut max, mut maxima) = (first, [first; LANES]);
     let (chunks, rest) = scores.as_chunks::<LANES>();
@@ -196,10 +205,7 @@ pub(super) fn soften<T: Real>(scores: &mut [T]) {
         *score = (*score - max).exp();
         total += *score;
     }
-    let share = T::one() / total;
-    for score in scores {
-        *score *= share;
-    }
+    total
 }
 
 /// context += the scores of a page times its values, which stand as `[PAGE, head_dim]`.

@@ -2,7 +2,9 @@ use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::Real;
-use super::attention::soften;
+use super::attention::powers;
+use super::memory::part;
+use super::panels::{PANEL_VECTORS, Panels, Product, Strided, multiply};
 
 /// Attention inside texts: every token sees every other one of its text, or those at less than `window` from it.
 pub(crate) struct WithinTexts<'a, T> {
@@ -24,74 +26,51 @@ pub(crate) struct WithinTexts<'a, T> {
     pub(crate) biases: Option<&'a [Vec<T>]>,
 }
 
-/// softmax(q K^T + bias) V for each token and head: `[tokens, heads * value_dim]`.
-pub(crate) fn attend_within<T: Real>(task: &WithinTexts<'_, T>) -> Vec<T> {
+/// softmax(q K^T + bias) V for each text, head and token: `[tokens of the text, value_dim]` for each head of each text, one
+/// after the other.
+pub(crate) fn attend_within<T: Real>(task: &WithinTexts<'_, T>, context: &mut [T]) {
     let arch = Arch::new();
     let width = task.heads * (2 * task.key_dim + task.value_dim);
-    let out_width = task.heads * task.value_dim;
-    let mut by_head = vec![T::zero(); task.stacked.len() / width * out_width];
-    let (mut rest, mut rows) = (by_head.as_mut_slice(), task.stacked);
-    let mut tasks = Vec::with_capacity(task.lengths.len() * task.heads);
+    let (mut rest, mut rows) = (context, task.stacked);
+    let mut heads = Vec::with_capacity(task.lengths.len() * task.heads);
     for length in task.lengths {
         let (own, later) = rows.split_at(length * width);
         rows = later;
         for head in 0..task.heads {
             let (context, later) = rest.split_at_mut(length * task.value_dim);
             rest = later;
-            tasks.push((own, head, context));
+            heads.push((own, head, context));
         }
     }
-    tasks
-        .into_par_iter()
-        .for_each_init(Scratch::new, |scratch, (rows, head, context)| {
-            arch.dispatch(OneHead {
-                task,
-                rows,
-                head,
-                scratch,
-                context,
-            });
+    let each = |scratch: &mut Scratch<T>, (rows, head, context)| {
+        arch.dispatch(OneHead {
+            task,
+            rows,
+            head,
+            scratch,
+            context,
         });
-
-    let mut contexts = vec![T::zero(); by_head.len()];
-    let (mut from, mut to) = (by_head.as_slice(), contexts.as_mut_slice());
-    let mut texts = Vec::with_capacity(task.lengths.len());
-    for length in task.lengths {
-        let (own_from, later_from) = from.split_at(length * out_width);
-        let (own_to, later_to) = to.split_at_mut(length * out_width);
-        (from, to) = (later_from, later_to);
-        texts.push((own_from, own_to, *length));
-    }
-    texts.into_par_iter().for_each(|(from, to, length)| {
-        let dim = task.value_dim;
-        for (token, row) in to.chunks_exact_mut(out_width).enumerate() {
-            for (head, part) in row.chunks_exact_mut(dim).enumerate() {
-                part.copy_from_slice(&from[(head * length + token) * dim..][..dim]);
-            }
-        }
-    });
-    contexts
+    };
+    heads.into_par_iter().for_each_init(Scratch::default, each);
 }
 
 /// Room that one core reuses.
 struct Scratch<T> {
-    /// `[key_dim, columns]`.
+    /// Keys, one a column, in panels.
     keys: Vec<T>,
-    /// `[columns, value columns]`.
+    /// Values, one a row, in panels.
     values: Vec<T>,
-    /// `[ROWS, columns]`.
+    /// `[ROWS, columns that are seen]`.
     scores: Vec<T>,
-    /// `[ROWS, key_dim]`.
-    queries: Vec<T>,
 }
 
-impl<T> Scratch<T> {
-    fn new() -> Self {
+impl<T> Default for Scratch<T> {
+    fn default() -> Self {
+        let (keys, values, scores) = (Vec::new(), Vec::new(), Vec::new());
         Self {
-            keys: Vec::new(),
-            values: Vec::new(),
-            scores: Vec::new(),
-            queries: Vec::new(),
+            keys,
+            values,
+            scores,
         }
     }
 }
@@ -110,134 +89,154 @@ impl<T: Real> WithSimd for OneHead<'_, '_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let (task, head) = (self.task, self.head);
         let (dim, value_dim) = (task.key_dim, task.value_dim);
         let width = task.heads * (2 * dim + value_dim);
         let tokens = self.rows.len() / width;
-        let columns = tokens.next_multiple_of(COLUMNS);
-        let value_columns = value_dim.next_multiple_of(COLUMNS);
-        let Scratch {
-            keys,
-            values,
-            scores,
-            queries,
-        } = self.scratch;
-        keys.clear();
-        keys.resize(dim * columns, T::zero());
-        values.clear();
-        values.resize(tokens * value_columns, T::zero());
-        for (token, row) in self.rows.chunks_exact(width).enumerate() {
-            let key = &row[(task.heads + head) * dim..][..dim];
-            for (coordinate, value) in key.iter().enumerate() {
-                keys[coordinate * columns + token] = *value;
+        let (lanes, panel) = (T::lanes::<S>(), PANEL_VECTORS * T::lanes::<S>());
+        let at = |offset: usize| Strided {
+            values: &self.rows[offset..],
+            stride: width,
+            rows: tokens,
+        };
+        let (keys, values) = (
+            at((task.heads + head) * dim),
+            at(2 * task.heads * dim + head * value_dim),
+        );
+        let keys = Panels {
+            values: turned(lanes, keys, dim, task.scale, &mut self.scratch.keys),
+            depth: dim,
+            width: tokens,
+        };
+        let values = Panels {
+            values: cut(lanes, values, value_dim, &mut self.scratch.values),
+            depth: tokens,
+            width: value_dim,
+        };
+        let sees = |token: usize| match task.window {
+            Some(window) => {
+                let window = window.max(1);
+                (token + 1).saturating_sub(window)..tokens.min(token + window)
             }
-            let value = &row[2 * task.heads * dim + head * value_dim..][..value_dim];
-            values[token * value_columns..][..value_dim].copy_from_slice(value);
-        }
-        scores.clear();
-        scores.resize(ROWS * columns, T::zero());
-        queries.clear();
-        queries.resize(ROWS * dim, T::zero());
+            None => 0..tokens,
+        };
 
+        let mut totals = [T::one(); ROWS];
         for first in (0..tokens).step_by(ROWS) {
             let rows = ROWS.min(tokens - first);
-            for row in 0..rows {
-                let query = &self.rows[(first + row) * width + head * dim..][..dim];
-                for (to, from) in queries[row * dim..][..dim].iter_mut().zip(query) {
-                    *to = *from * task.scale;
-                }
-            }
-            let sees = |token: usize| match task.window {
-                Some(window) => {
-                    let window = window.max(1);
-                    (token + 1).saturating_sub(window)..tokens.min(token + window)
-                }
-                None => 0..tokens,
-            };
-            let start = sees(first).start / COLUMNS * COLUMNS;
+            let start = sees(first).start / panel * panel;
             let end = sees(first + rows - 1).end;
-            for column in (start..end).step_by(COLUMNS) {
-                score(queries, keys, [dim, columns, column], scores);
-            }
-            for row in 0..rows {
-                let token = first + row;
-                let seen = sees(token);
+            let columns = tokens.min(end.next_multiple_of(panel)) - start;
+            let scores = part(&mut self.scratch.scores, ROWS * columns);
+            let queries = Strided {
+                values: &self.rows[first * width + head * dim..],
+                stride: width,
+                rows,
+            };
+            multiply(
+                simd,
+                Product {
+                    x: queries,
+                    panels: keys,
+                    inputs: 0..dim,
+                    outputs: start..start + columns,
+                    bias: None,
+                    y: scores,
+                    y_stride: columns,
+                    adds: false,
+                },
+            );
+            for (row, total) in totals.iter_mut().enumerate().take(rows) {
+                let seen = sees(first + row);
                 let scores = &mut scores[row * columns..][..columns];
+                let own = seen.start - start..seen.end - start;
                 if let Some(bias) = task.biases.and_then(|biases| biases.get(head)) {
-                    let from = bias.len() / 2 + seen.start - token;
-                    for (score, bias) in scores[seen.clone()].iter_mut().zip(&bias[from..]) {
+                    let from = bias.len() / 2 + seen.start - (first + row);
+                    for (score, bias) in scores[own.clone()].iter_mut().zip(&bias[from..]) {
                         *score += *bias;
                     }
                 }
-                soften(&mut scores[seen.clone()]);
-                scores[start..seen.start].fill(T::zero());
-                scores[seen.end..end].fill(T::zero());
+                *total = powers(&mut scores[own.clone()]);
+                scores[..own.start].fill(T::zero());
+                scores[own.end..].fill(T::zero());
             }
-            for column in (0..value_columns).step_by(COLUMNS) {
-                let sums = average(
-                    scores,
-                    values,
-                    [start, end],
-                    [columns, value_columns],
-                    column,
-                );
-                let here = COLUMNS.min(value_dim - column);
-                for (row, sums) in sums.iter().enumerate().take(rows) {
-                    let to = (first + row) * value_dim + column;
-                    self.context[to..][..here].copy_from_slice(&sums[..here]);
-                }
+            let context = &mut self.context[first * value_dim..][..rows * value_dim];
+            let shares = Strided {
+                values: scores,
+                stride: columns,
+                rows,
+            };
+            multiply(
+                simd,
+                Product {
+                    x: shares,
+                    panels: values,
+                    inputs: start..end,
+                    outputs: 0..value_dim,
+                    bias: None,
+                    y: context,
+                    y_stride: value_dim,
+                    adds: false,
+                },
+            );
+            for (context, total) in context.chunks_exact_mut(value_dim).zip(totals) {
+                let share = T::one() / total;
+                context.iter_mut().for_each(|x| *x *= share);
             }
         }
     }
 }
 
-/// q . k for the queries and COLUMNS keys from `column` on.
+/// The first `depth` numbers of each row as a column of panels, times `scale`.
 #[inline(always)]
-fn score<T: Real>(queries: &[T], keys: &[T], [dim, columns, column]: [usize; 3], scores: &mut [T]) {
-    let mut sums = [[T::zero(); COLUMNS]; ROWS];
-    for coordinate in 0..dim {
-        if let Some(keys) = keys[coordinate * columns + column..].first_chunk::<COLUMNS>() {
-            for row in 0..ROWS {
-                let query = queries[row * dim + coordinate];
-                for j in 0..COLUMNS {
-                    sums[row][j] = query.mul_add(keys[j], sums[row][j]);
-                }
+fn turned<'a, T: Real>(
+    lanes: usize,
+    rows: Strided<'_, T>,
+    depth: usize,
+    scale: T,
+    room: &'a mut Vec<T>,
+) -> &'a [T] {
+    let width = rows.rows.next_multiple_of(lanes);
+    let panels = part(room, depth * width);
+    let panel = PANEL_VECTORS * lanes;
+    for (index, values) in panels.chunks_mut(panel * depth).enumerate() {
+        let (first, step) = (index * panel, panel.min(width - index * panel));
+        for column in 0..step.min(rows.rows - first) {
+            let row = &rows.values[(first + column) * rows.stride..][..depth];
+            for (to, from) in values.chunks_exact_mut(step).zip(row) {
+                to[column] = *from * scale;
             }
         }
     }
-    for row in 0..ROWS {
-        scores[row * columns + column..][..COLUMNS].copy_from_slice(&sums[row]);
-    }
+    panels
 }
 
-/// The rows' shares of the values `start..end`, for COLUMNS coordinates from `column` on.
+/// The first `width` numbers of each row as a row of panels.
 #[inline(always)]
-fn average<T: Real>(
-    scores: &[T],
-    values: &[T],
-    [start, end]: [usize; 2],
-    [columns, value_columns]: [usize; 2],
-    column: usize,
-) -> [[T; COLUMNS]; ROWS] {
-    let mut sums = [[T::zero(); COLUMNS]; ROWS];
-    for token in start..end {
-        if let Some(values) = values[token * value_columns + column..].first_chunk::<COLUMNS>() {
-            for row in 0..ROWS {
-                let share = scores[row * columns + token];
-                for j in 0..COLUMNS {
-                    sums[row][j] = share.mul_add(values[j], sums[row][j]);
-                }
-            }
+fn cut<'a, T: Real>(
+    lanes: usize,
+    rows: Strided<'_, T>,
+    width: usize,
+    room: &'a mut Vec<T>,
+) -> &'a [T] {
+    let depth = rows.rows;
+    let padded = width.next_multiple_of(lanes);
+    let panels = part(room, depth * padded);
+    let panel = PANEL_VECTORS * lanes;
+    for (index, values) in panels.chunks_mut(panel * depth).enumerate() {
+        let (first, step) = (index * panel, panel.min(padded - index * panel));
+        let here = step.min(width - first);
+        for (row, to) in values.chunks_exact_mut(step).enumerate() {
+            let from = &rows.values[row * rows.stride + first..][..here];
+            to[..here].copy_from_slice(from);
         }
     }
-    sums
+    panels
 }
 
 /// Queries that are computed together.
-const ROWS: usize = 4;
-/// Keys, or coordinates of values, that are computed together.
-const COLUMNS: usize = 32;
+const ROWS: usize = 8;
 
 #[cfg(test)]
 mod tests {
@@ -258,12 +257,13 @@ mod tests {
     fn it_is_the_textbook_formula() {
         let (heads, key_dim, value_dim) = (3, 5, 7);
         let width = heads * (2 * key_dim + value_dim);
-        let lengths = [1, 37, 4];
-        let stacked = numbers(42 * width);
-        let biases: Vec<Vec<f64>> = (0..heads).map(|head| numbers(79 + head * 2)).collect();
+        let lengths = [1, 67, 4];
+        let stacked = numbers(72 * width);
+        let biases: Vec<Vec<f64>> = (0..heads).map(|head| numbers(135 + head * 2)).collect();
         for (window, biased) in [
             (None, false),
             (Some(5), false),
+            (Some(30), false),
             (None, true),
             (Some(1), true),
         ] {
@@ -277,7 +277,8 @@ mod tests {
                 window,
                 biases: biased.then_some(biases.as_slice()),
             };
-            let found = attend_within(&task);
+            let mut found = vec![f64::NAN; 72 * heads * value_dim];
+            attend_within(&task, &mut found);
             let mut first = 0;
             for length in lengths {
                 for (i, head) in (0..length).flat_map(|i| (0..heads).map(move |h| (i, h))) {
@@ -304,7 +305,8 @@ mod tests {
                             .zip(&weights)
                             .map(|(j, w)| w / total * stacked[at(*j, place)])
                             .sum();
-                        let found = found[(first + i) * heads * value_dim + head * value_dim + c];
+                        let row = first * heads + head * length + i;
+                        let found = found[row * value_dim + c];
                         assert!((found - expected).abs() < 1e-12, "{found} {expected}");
                     }
                 }

@@ -1,7 +1,7 @@
 use std::ops::Range;
 
-use super::Real;
 use super::real::Weight;
+use super::{Real, add};
 
 /// A weight matrix `[rows, columns]`, row-major.
 pub(crate) struct Matrix<T> {
@@ -51,9 +51,26 @@ impl<T: Real> Matrix<T> {
     pub(crate) fn append_row(&self, row: usize, out: &mut Vec<T>) {
         let start = out.len();
         out.resize(start + self.columns, T::zero());
+        self.copy_row(row, &mut out[start..]);
+    }
+
+    /// out = one row.
+    pub(crate) fn copy_row(&self, row: usize, out: &mut [T]) {
         match self.block(row..row + 1) {
-            Stored::Full(values) => out[start..].copy_from_slice(values),
-            Stored::Half(values) => widen(values, &mut out[start..]),
+            Stored::Full(values) => out.copy_from_slice(values),
+            Stored::Half(values) => widen(values, out),
+        }
+    }
+
+    /// out += one row.
+    pub(crate) fn add_row(&self, row: usize, out: &mut [T]) {
+        match self.block(row..row + 1) {
+            Stored::Full(values) => add(out, values),
+            Stored::Half(values) => {
+                for (out, stored) in out.iter_mut().zip(values) {
+                    *out += stored.value();
+                }
+            }
         }
     }
 

@@ -7,12 +7,17 @@ mod elementwise;
 mod matmul;
 mod matrix;
 mod memory;
+mod norm;
+mod packed;
+mod panels;
 mod real;
 mod tile;
 
 pub(crate) use attention::{Attention, Sight, attend};
 pub(crate) use bidirectional::{WithinTexts, attend_within};
-pub(crate) use elementwise::{activate, add, cap, gate, layer_norm, rms_norm, rotate};
+pub(crate) use elementwise::{activate, activate_here, add, cap, gate, gate_here, rotate};
 pub(crate) use matmul::matmul;
 pub(crate) use matrix::{Matrix, Numbers};
+pub(crate) use norm::{layer_norm, norm_here, rms_norm};
+pub(crate) use packed::{Packed, block_rows};
 pub(crate) use real::Real;

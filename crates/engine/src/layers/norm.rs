@@ -1,4 +1,6 @@
-use crate::kernel::{Real, layer_norm, rms_norm};
+use pulp::Arch;
+
+use crate::kernel::{Real, layer_norm, norm_here, rms_norm};
 
 /// A norm with its gain, to which the architecture's offset is added.
 pub(crate) struct Norm<T> {
@@ -25,5 +27,14 @@ impl<T: Real> Norm<T> {
             NormKind::RootMeanSquare => rms_norm(x, &self.gain, epsilon),
             NormKind::MeanAndVariance { bias } => layer_norm(x, &self.gain, bias, epsilon),
         }
+    }
+
+    /// The same in place, on this thread alone.
+    pub(crate) fn apply_here(&self, arch: Arch, rows: &mut [T], epsilon: f64) {
+        let bias = match &self.kind {
+            NormKind::RootMeanSquare => None,
+            NormKind::MeanAndVariance { bias } => Some(bias.as_slice()),
+        };
+        norm_here(arch, rows, &self.gain, bias, epsilon);
     }
 }

@@ -1,0 +1,142 @@
+use std::ops::Range;
+
+use pulp::Simd;
+
+use super::Real;
+
+/// A matrix `[depth, width]` cut into panels of neighbouring columns, which stand one after the other, each row by row. A
+/// panel is [`PANEL_VECTORS`] registers wide, the last one as many as it needs; what fills it up is arbitrary.
+///
+/// As the weights of a linear layer that is W^T: what leads from one input to a panel of outputs is read as it lies.
+#[derive(Clone, Copy)]
+pub(super) struct Panels<'a, T> {
+    pub(super) values: &'a [T],
+    pub(super) depth: usize,
+    pub(super) width: usize,
+}
+
+/// Rows of `[.., stride]`, from the start of each.
+#[derive(Clone, Copy)]
+pub(super) struct Strided<'a, T> {
+    pub(super) values: &'a [T],
+    pub(super) stride: usize,
+    pub(super) rows: usize,
+}
+
+/// y = x M + b for some rows and columns of M.
+pub(super) struct Product<'a, T> {
+    /// As long as `inputs`.
+    pub(super) x: Strided<'a, T>,
+    pub(super) panels: Panels<'a, T>,
+    /// Rows of M.
+    pub(super) inputs: Range<usize>,
+    /// Columns of M, from the start of a panel on.
+    pub(super) outputs: Range<usize>,
+    /// For all columns of M, in whole registers.
+    pub(super) bias: Option<&'a [T]>,
+    /// Column `outputs.start` is the first.
+    pub(super) y: &'a mut [T],
+    pub(super) y_stride: usize,
+    /// Whether y is added to.
+    pub(super) adds: bool,
+}
+
+/// Each sum is one chain of fused multiplications and additions in the order of the inputs, however many rows and columns
+/// are computed together.
+///
+/// Closures are avoided from here on: they would be compiled without the vector instructions.
+#[inline(always)]
+pub(super) fn multiply<T: Real, S: Simd>(simd: S, mut product: Product<'_, T>) {
+    let lanes = T::lanes::<S>();
+    let panel = PANEL_VECTORS * lanes;
+    let mut first = product.outputs.start;
+    while first < product.outputs.end {
+        let stored = (product.panels.width - first).min(panel).div_ceil(lanes);
+        let product = &mut product;
+        match stored {
+            1 => columns::<T, S, 1>(simd, product, first),
+            2 => columns::<T, S, 2>(simd, product, first),
+            _ => columns::<T, S, PANEL_VECTORS>(simd, product, first),
+        }
+        first += panel;
+    }
+}
+
+/// The panel that begins at `first` and is `C` registers wide.
+#[inline(always)]
+fn columns<T: Real, S: Simd, const C: usize>(simd: S, product: &mut Product<'_, T>, first: usize) {
+    let mut row = 0;
+    while row < product.x.rows {
+        let left = product.x.rows - row;
+        // 24 sums, 3 weights and a number of x need the 32 registers of AVX-512.
+        row += if left >= 8 && size_of::<T::Vector<S>>() == 64 {
+            tile::<T, S, 8, C>(simd, product, first, row)
+        } else if left >= 4 {
+            tile::<T, S, 4, C>(simd, product, first, row)
+        } else if left >= 2 {
+            tile::<T, S, 2, C>(simd, product, first, row)
+        } else {
+            tile::<T, S, 1, C>(simd, product, first, row)
+        };
+    }
+}
+
+/// `R` rows and `C` registers of columns; returns `R`.
+#[inline(always)]
+fn tile<T: Real, S: Simd, const R: usize, const C: usize>(
+    simd: S,
+    product: &mut Product<'_, T>,
+    first: usize,
+    row: usize,
+) -> usize {
+    let (lanes, inputs) = (T::lanes::<S>(), product.inputs.clone());
+    let depth = inputs.len();
+    let begin = first * product.panels.depth + inputs.start * C * lanes;
+    let panel = &product.panels.values[begin..][..depth * C * lanes];
+    let (panel, _) = T::vectors::<S>(panel).0.as_chunks::<C>();
+    let panel = &panel[..depth];
+    let mut x = [[].as_slice(); R];
+    for (r, x) in x.iter_mut().enumerate() {
+        *x = &product.x.values[(row + r) * product.x.stride..][..depth];
+    }
+
+    let mut sums = [[T::splat(simd, T::zero()); C]; R];
+    if let Some(bias) = product.bias {
+        let bias = T::vectors::<S>(&bias[first..][..C * lanes]).0;
+        for sums in &mut sums {
+            sums.copy_from_slice(&bias[..C]);
+        }
+    }
+    for k in 0..depth {
+        for r in 0..R {
+            let x = T::splat(simd, x[r][k]);
+            for c in 0..C {
+                sums[r][c] = T::mul_add_vectors(simd, x, panel[k][c], sums[r][c]);
+            }
+        }
+    }
+
+    let width = (product.outputs.end - first).min(C * lanes);
+    let column = first - product.outputs.start;
+    for (r, sums) in sums.iter().enumerate() {
+        let y = &mut product.y[(row + r) * product.y_stride + column..][..width];
+        let mut room = [T::zero(); ROOM];
+        let room = &mut room[..C * lanes];
+        T::vectors_mut::<S>(room).0.copy_from_slice(sums);
+        if product.adds {
+            for (y, sum) in y.iter_mut().zip(room) {
+                *y += *sum;
+            }
+        } else if width == C * lanes {
+            T::vectors_mut::<S>(y).0.copy_from_slice(sums);
+        } else {
+            y.copy_from_slice(&room[..width]);
+        }
+    }
+    R
+}
+
+/// Registers in a row of a panel.
+pub(super) const PANEL_VECTORS: usize = 3;
+/// Numbers in a row of a panel at most.
+const ROOM: usize = PANEL_VECTORS * 16;
