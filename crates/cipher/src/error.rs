@@ -132,6 +132,16 @@ pub enum Error {
         /// As many as came.
         found: usize,
     },
+    /// A vector for a database, or how it is to be encrypted.
+    #[error("vector: {what}: expected {expected}, found {found}")]
+    Vector {
+        /// What is wrong.
+        what: &'static str,
+        /// What would have been right.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
     /// A rotation of sentence embeddings was asked for where there can be none.
     #[error("--rotate-output: {reason}; leave it out")]
     RotateOutput {

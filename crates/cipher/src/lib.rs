@@ -2,7 +2,7 @@
 //!
 //! The order of reading: [`MasterKey`] (a file), the key schedule (a subkey for each axis), elements (the maps that act on
 //! an axis), [`Secrets`] (one legal element for each axis), [`Plan`] (every output tensor, checked), [`encrypt`] (the
-//! write pass), [`Vocabulary`] (ids there and back).
+//! write pass), [`Vocabulary`] (ids there and back), [`Outputs`] (an encoder's answers back), [`VectorCipher`] (embeddings for a database).
 
 mod adapter;
 mod element;
@@ -22,6 +22,7 @@ mod sample;
 mod schedule;
 mod secrets;
 mod tokenizer;
+mod vectors;
 mod vocabulary;
 
 pub use adapter::encrypt_adapter;
@@ -33,6 +34,7 @@ pub use outputs::Outputs;
 pub use plan::{OutputTensor, Plan};
 pub use schedule::Schedule;
 pub use secrets::{Permit, Secrets};
+pub use vectors::{EncryptedVector, Nonce, VectorCipher};
 pub use vocabulary::{CipherIds, Vocabulary};
 
 /// Ways around the legality check, for tests that must see an illegal secret break the model. Nothing that ships calls
