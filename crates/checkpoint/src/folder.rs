@@ -197,8 +197,37 @@ impl Checkpoint {
     }
 }
 
+/// What the folder `dir` says of its model, as [`Checkpoint::model_config`]; its weights need not be there.
+///
+/// # Errors
+/// If `config.json` or a file that `modules.json` names cannot be read, or says what is not supported.
+pub fn model_config(dir: &Path) -> Result<ModelConfig, Error> {
+    let config = ModelConfig::from_json(&read_json(&dir.join("config.json"))?)?;
+    match dir.join(MODULES_FILE).is_file() {
+        true => Ok(config.with_sentence(read_modules(dir)?.0)?),
+        false => Ok(config),
+    }
+}
+
 /// What `modules.json` says, and the file of its linear layer.
 fn sentence_head(dir: &Path) -> Result<(Option<SentenceHead>, Option<SafetensorsFile>), Error> {
+    let (head, folder) = read_modules(dir)?;
+    let Some(folder) = folder else {
+        return Ok((Some(head), None));
+    };
+    let file = folder.join("model.safetensors");
+    if !file.is_file() {
+        let problem = missing_weights(&folder);
+        return Err(Error::Folder {
+            dir: folder,
+            problem,
+        });
+    }
+    Ok((Some(head), Some(SafetensorsFile::open(&file)?)))
+}
+
+/// What `modules.json` says, and the folder of its linear layer.
+fn read_modules(dir: &Path) -> Result<(SentenceHead, Option<PathBuf>), Error> {
     let bad = |problem: String| Error::Json {
         file: dir.join(MODULES_FILE),
         problem,
@@ -213,19 +242,8 @@ fn sentence_head(dir: &Path) -> Result<(Option<SentenceHead>, Option<Safetensors
     let (head, folder) = SentenceHead::read(&modules, |folder| {
         read_json(&module(folder)?.join("config.json"))
     })?;
-    let Some(folder) = folder else {
-        return Ok((Some(head), None));
-    };
-    let folder = module(&folder)?;
-    let file = folder.join("model.safetensors");
-    if !file.is_file() {
-        let problem = missing_weights(&folder);
-        return Err(Error::Folder {
-            dir: folder,
-            problem,
-        });
-    }
-    Ok((Some(head), Some(SafetensorsFile::open(&file)?)))
+    let folder = folder.map(|folder| module(&folder)).transpose()?;
+    Ok((head, folder))
 }
 
 /// The shards that the index names, sorted by name, checked against it both ways.

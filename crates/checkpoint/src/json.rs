@@ -18,7 +18,7 @@ pub fn read_json(file: &Path) -> Result<Value, Error> {
 ///
 /// # Errors
 /// As [`read_json`], if it is not a list.
-pub(crate) fn read_list(file: &Path) -> Result<Value, Error> {
+pub fn read_list(file: &Path) -> Result<Value, Error> {
     read_any(file, Value::is_array, "a JSON list was expected")
 }
 

@@ -113,6 +113,83 @@ pub enum Error {
         /// The context minus one.
         limit: usize,
     },
+    /// The folder is a decoder's.
+    #[error(
+        "{}: a {model_type} model continues texts; ask, tokens and serve are for it, what was \
+         asked for needs an encoder",
+        dir.display()
+    )]
+    NotAnEncoder {
+        /// The folder.
+        dir: PathBuf,
+        /// The architecture.
+        model_type: &'static str,
+    },
+    /// The encoder is made for something else.
+    #[error("{}: this model is made for {found}, not for {expected}", dir.display())]
+    OtherTask {
+        /// What was asked for.
+        expected: &'static str,
+        /// What the model does.
+        found: &'static str,
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// Nothing says how one vector is made of a text's.
+    #[error(
+        "{}: no modules.json, which says how one vector is made of those of all tokens; use the \
+         folder of a sentence-transformers model",
+        dir.display()
+    )]
+    NoPooling {
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// Only the first numbers of an embedding are used, and the host's are in another order.
+    #[error(
+        "{}: truncate_dim of config_sentence_transformers.json keeps {numbers} numbers of an \
+         embedding, and a host's are in another order; decrypt them",
+        dir.display()
+    )]
+    CutEmbedding {
+        /// As many as are kept.
+        numbers: usize,
+        /// The folder.
+        dir: PathBuf,
+    },
+    /// A classifier is asked for a single score.
+    #[error("a reranker has one label, this model has {labels}; use classify")]
+    NotAReranker {
+        /// Of the model.
+        labels: usize,
+    },
+    /// There is nothing to send.
+    #[error("the text has no tokens; write something")]
+    EmptyText,
+    /// The text has more tokens than the model reads, and must not be cut.
+    #[error("the text has {tokens} tokens, the model reads {limit}; shorten it, or let it be cut")]
+    TextTooLong {
+        /// Special tokens included.
+        tokens: usize,
+        /// Special tokens included.
+        limit: usize,
+    },
+    /// The text has no masked token.
+    #[error("the text has no {mask}; write it where a word is to be found")]
+    NoMask {
+        /// How the model spells it.
+        mask: String,
+    },
+    /// A prompt cannot be used.
+    #[error("{}: prompt {name:?}: {problem}", dir.display())]
+    Prompt {
+        /// Its name.
+        name: String,
+        /// What is wrong, and what there is.
+        problem: String,
+        /// The folder.
+        dir: PathBuf,
+    },
     /// Manifest and original model do not belong together.
     #[error(
         "manifest: {what}: expected {expected} (from {}), found {found}; give the manifest of \

@@ -1,4 +1,5 @@
 mod address;
+mod encode;
 mod failure;
 mod key;
 
@@ -11,6 +12,7 @@ use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, redirect};
 use serde_json::Value;
 
+pub use self::encode::{Expected, TokenTask};
 pub(crate) use self::failure::{connection, refused, silence};
 pub use self::key::ApiKey;
 
@@ -35,8 +37,8 @@ pub struct Options<'a> {
     pub seed: Option<u64>,
 }
 
-/// A host of an encrypted model: equicrypt's server, or vLLM with its token-in, token-out route. It
-/// is not trusted: everything it sends is checked.
+/// A host of an encrypted model: equicrypt's server, or vLLM with its token-in, token-out route, or
+/// of an encoder with its pooling routes. It is not trusted: everything it sends is checked.
 ///
 /// Connections go to the address given and nowhere else: no redirects, no proxy from the
 /// environment.

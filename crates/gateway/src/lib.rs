@@ -2,11 +2,14 @@
 //!
 //! The order of reading: [`Text`] (tokenizer), [`ChatTemplate`] (messages to text), [`Owner`] (what
 //! the original model's folder says), [`Session`] (plain ids to cipher ids and back, after every
-//! check), [`Host`] (cipher ids over HTTP), the [`EventParser`] that reads its stream. A [`Host`]
-//! takes [`equicrypt_cipher::CipherIds`] only, so plain ids cannot be sent.
+//! check), [`Host`] (cipher ids over HTTP), the [`EventParser`] that reads its stream; for encoders
+//! [`EncoderOwner`] and [`EncoderSession`]. A [`Host`] takes [`equicrypt_cipher::CipherIds`] only,
+//! so plain ids cannot be sent.
 
+mod belongs;
 mod chat;
 mod clock;
+mod encoder;
 mod error;
 mod host;
 mod json;
@@ -24,8 +27,11 @@ mod fixture;
 mod scripted_host;
 
 pub use chat::{ChatTemplate, Message};
+pub use encoder::{
+    Candidate, CipherText, EncoderOwner, EncoderSession, LabelledToken, Long, Prepared,
+};
 pub use error::Error;
-pub use host::{ApiKey, Host, Options};
+pub use host::{ApiKey, Expected, Host, Options, TokenTask};
 pub use owner::Owner;
 pub use session::Session;
 pub use sse::EventParser;

@@ -1,9 +1,7 @@
-use std::path::Path;
-
-use equicrypt_checkpoint::Checkpoint;
 use equicrypt_cipher::{CipherIds, MasterKey, Vocabulary};
 use equicrypt_spec::Manifest;
 
+use crate::belongs::belongs;
 use crate::{Error, Owner};
 
 /// One model under one key: plain ids to cipher ids and back. It exists only if key, manifest and
@@ -22,46 +20,11 @@ impl Session {
     /// fingerprint is believed; a manifest from the owner's own disk is then better than one that
     /// the host publishes.
     pub fn open(owner: Owner, key: &MasterKey, manifest: &Manifest) -> Result<Self, Error> {
-        let other = |what, expected: String, found: String| Error::OtherModel {
-            what,
-            expected,
-            found,
-            dir: owner.dir().to_owned(),
-        };
-        let config = owner.config();
-        let architecture = config.architecture.model_type;
-        if manifest.architecture != architecture {
-            let found = crate::terminal::excerpt(&manifest.architecture);
-            return Err(other("architecture", architecture.into(), found));
-        }
-        if manifest.plain_vocab_size != config.vocab_size {
-            let found = manifest.plain_vocab_size.to_string();
-            return Err(other(
-                "plain_vocab_size",
-                config.vocab_size.to_string(),
-                found,
-            ));
-        }
-        let most = config.vocab_size.saturating_add(MOST_EXTRA_IDS);
-        if manifest.vocab_size < config.vocab_size || manifest.vocab_size > most {
-            let expected = format!("{} to {most}", config.vocab_size);
-            return Err(other(
-                "vocab_size",
-                expected,
-                manifest.vocab_size.to_string(),
-            ));
-        }
-        if has_weights(owner.dir())? {
-            let local = Checkpoint::open(owner.dir())?.fingerprint()?;
-            if local != manifest.fingerprint()? {
-                let found = manifest.source_fingerprint.clone();
-                return Err(other("source_fingerprint", hex(&local), found));
-            }
-        }
+        belongs(owner.dir(), owner.config(), manifest)?;
         let vocabulary = Vocabulary::open(key, manifest)?;
         let stop_ids = vocabulary.encrypt(owner.stop_ids())?;
         Ok(Self {
-            plain_vocab_size: config.vocab_size,
+            plain_vocab_size: owner.config().vocab_size,
             owner,
             vocabulary,
             stop_ids,
@@ -108,34 +71,15 @@ impl Session {
     }
 }
 
-fn has_weights(dir: &Path) -> Result<bool, Error> {
-    let unreadable = |source| Error::File {
-        path: dir.to_owned(),
-        source,
-    };
-    for entry in std::fs::read_dir(dir).map_err(unreadable)? {
-        let name = entry.map_err(unreadable)?.file_name();
-        let name = name.to_string_lossy();
-        if name.ends_with(".safetensors") || name.ends_with(".safetensors.index.json") {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// A manifest from a host must not make the owner fill the memory with a table.
-const MOST_EXTRA_IDS: usize = 1 << 20;
-
 #[cfg(test)]
 mod tests {
-    use equicrypt_checkpoint::{CheckpointWriter, Dtype, TensorHeader};
+    use std::path::Path;
+
+    use equicrypt_checkpoint::{Checkpoint, CheckpointWriter, Dtype, TensorHeader};
     use equicrypt_spec::{FORMAT_VERSION, Profile};
 
     use super::*;
+    use crate::belongs::hex;
     use crate::fixture::{END, VOCAB, folder};
 
     fn key() -> MasterKey {
@@ -222,6 +166,13 @@ mod tests {
                     ..good.clone()
                 },
                 "vocab_size",
+            ),
+            (
+                Manifest {
+                    kept_id: Some(0),
+                    ..good.clone()
+                },
+                "kept_id",
             ),
         ] {
             let message = open(dir.path(), &manifest).err().unwrap().to_string();

@@ -15,7 +15,8 @@ pub(crate) fn refused(url: String, status: u16, body: Option<&ErrorBody>) -> Err
         400 | 422 => "the request does not fit what the host serves; check its context and model",
         401 | 403 => "check the API key",
         404 | 405 => {
-            "check the address; vLLM needs --enable-scale-out or --tokens-only for this route"
+            "check the address, and whether the host serves this kind of model; vLLM needs \
+             --enable-scale-out or --tokens-only to generate"
         }
         429 | 503 => "the host is busy; ask again later",
         300..=399 => "redirects are not followed; give the final address",

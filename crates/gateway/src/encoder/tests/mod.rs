@@ -1,0 +1,3 @@
+mod asking;
+mod opening;
+mod texts;
