@@ -120,17 +120,21 @@ fn tile<T: Real, S: Simd, const R: usize, const C: usize>(
     let column = first - product.outputs.start;
     for (r, sums) in sums.iter().enumerate() {
         let y = &mut product.y[(row + r) * product.y_stride + column..][..width];
+        if width == C * lanes {
+            for (y, sum) in T::vectors_mut::<S>(y).0.iter_mut().zip(sums) {
+                *y = if product.adds {
+                    T::add_vectors(simd, *y, *sum)
+                } else {
+                    *sum
+                };
+            }
+            continue;
+        }
         let mut room = [T::zero(); ROOM];
         let room = &mut room[..C * lanes];
         T::vectors_mut::<S>(room).0.copy_from_slice(sums);
-        if product.adds {
-            for (y, sum) in y.iter_mut().zip(room) {
-                *y += *sum;
-            }
-        } else if width == C * lanes {
-            T::vectors_mut::<S>(y).0.copy_from_slice(sums);
-        } else {
-            y.copy_from_slice(&room[..width]);
+        for (y, sum) in y.iter_mut().zip(room) {
+            *y = if product.adds { *y + *sum } else { *sum };
         }
     }
     R

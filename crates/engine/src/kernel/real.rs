@@ -51,6 +51,8 @@ pub(crate) trait Real:
         b: Self::Vector<S>,
         c: Self::Vector<S>,
     ) -> Self::Vector<S>;
+    /// a + b.
+    fn add_vectors<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
     /// The sum of the lanes.
     fn sum<S: Simd>(simd: S, vector: Self::Vector<S>) -> Self;
     /// a b + c, rounded once.
@@ -97,7 +99,7 @@ impl<T: Real> Weight<T> for u16 {
 }
 
 macro_rules! real {
-    ($real:ty, $values:ident, $vectors:ident, $as:ident, $as_mut:ident, $splat:ident, $mul_add:ident, $sum:ident, $exp:path, $normal:path) => {
+    ($real:ty, $values:ident, $vectors:ident, $as:ident, $as_mut:ident, $splat:ident, $mul_add:ident, $add:ident, $sum:ident, $exp:path, $normal:path) => {
         impl Real for $real {
             type Vector<S: Simd> = S::$vectors;
 
@@ -165,6 +167,11 @@ macro_rules! real {
             }
 
             #[inline(always)]
+            fn add_vectors<S: Simd>(simd: S, a: S::$vectors, b: S::$vectors) -> S::$vectors {
+                simd.$add(a, b)
+            }
+
+            #[inline(always)]
             fn sum<S: Simd>(simd: S, vector: S::$vectors) -> Self {
                 simd.$sum(vector)
             }
@@ -227,6 +234,7 @@ real!(
     as_mut_simd_f32s,
     splat_f32s,
     mul_add_f32s,
+    add_f32s,
     reduce_sum_f32s,
     exp_f32,
     normal_f32
@@ -239,6 +247,7 @@ real!(
     as_mut_simd_f64s,
     splat_f64s,
     mul_add_f64s,
+    add_f64s,
     reduce_sum_f64s,
     f64::exp,
     normal_f64
