@@ -126,6 +126,12 @@ pub enum Error {
         /// The architecture.
         model_type: &'static str,
     },
+    /// The model is an encoder.
+    #[error("a {model_type} model is no decoder; run it as an encoder")]
+    NoDecoder {
+        /// The architecture.
+        model_type: &'static str,
+    },
     /// A cache that another decoder made.
     #[error("the cache was made for another model or precision; take a new one from this decoder")]
     ForeignCache,

@@ -18,6 +18,10 @@ impl<T: Real> Model<T> {
         weights: Weights<T>,
         linears: Option<&mut dyn Linears>,
     ) -> Result<Self, Error> {
+        if config.task.is_of_encoder() {
+            let model_type = config.architecture.model_type;
+            return Err(Error::NoDecoder { model_type });
+        }
         Builder {
             config,
             weights,
