@@ -41,7 +41,7 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Ask an encrypted model one question and stream the decrypted answer
     Ask(Ask),
-    /// Compare an encrypted folder with its original: logits, perplexity, greedy answers
+    /// Compare an encrypted folder with its original: logits and greedy answers, or embeddings and labels
     Verify(Verify),
 }
 
@@ -307,6 +307,9 @@ pub(crate) struct Verify {
     /// New tokens of each greedy answer
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub(crate) greedy_tokens: u16,
+    /// Of encoders: compare on the lines of this file, in place of 200 built-in texts
+    #[arg(long, value_name = "FILE")]
+    pub(crate) texts: Option<PathBuf>,
     /// Fail above this mean KL, in nats; the profile's own limits if not given
     #[arg(long, value_name = "NATS")]
     pub(crate) max_kl: Option<f64>,

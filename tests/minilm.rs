@@ -3,6 +3,7 @@
 //! in EQUICRYPT_CLASSIFIER_TEXTS).
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
+#![allow(clippy::print_stdout, reason = "what was measured")]
 
 mod support;
 

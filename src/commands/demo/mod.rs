@@ -1,28 +1,25 @@
-//! The whole thing on a real model: what the owner sees, and what the host sees.
+//! The whole thing on real models: what the owner sees, and what the host sees.
 
+mod chat;
+mod embeddings;
 mod host_process;
 mod show;
 mod turn;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use anyhow::{Context, Result};
-use equicrypt_cipher::{CipherIds, MasterKey, Options, read_key_file, write_key_file};
-use equicrypt_gateway::{Host, Owner, Session};
-use equicrypt_spec::{MANIFEST_FILE, Profile};
+use anyhow::{Context, Result, bail};
+use equicrypt_checkpoint::Checkpoint;
+use equicrypt_cipher::{MasterKey, Options, read_key_file, write_key_file};
+use equicrypt_spec::Profile;
 use serde_json::json;
 
 use crate::args::Demo;
-use crate::commands::ask::{conversation, runtime};
-use crate::commands::encrypt::encrypt;
 use crate::commands::fetch::cached;
-use crate::commands::tokens::read_manifest;
-use crate::models::SMOLLM2;
+use crate::models::{MINILM, Model, SMOLLM2};
 use crate::terminal::Terminal;
-use host_process::HostProcess;
-use show::{Report, Show};
-use turn::{Turn, turn};
+use show::Show;
 
 pub(super) fn run(args: &Demo) -> Result<()> {
     let mut show = Show::new(Terminal::new(), args.json);
@@ -30,158 +27,77 @@ pub(super) fn run(args: &Demo) -> Result<()> {
         .prefix("equicrypt-demo-")
         .tempdir()
         .context("cannot make a temporary folder for the demo")?;
-    let at = |name: &str| -> PathBuf { scratch.path().join(name) };
-
-    let model = match &args.model {
-        Some(model) => model.clone(),
-        None => {
-            let model = cached(&SMOLLM2)?;
-            let start = Instant::now();
-            model.write(&at("plain"))?;
-            show.step(
-                "model",
-                "SmolLM2-135M-Instruct, imported to a Hugging Face folder",
-                start,
-            )?;
-            at("plain")
-        }
+    let folder = |name: &str| -> Result<PathBuf> {
+        let folder = scratch.path().join(name);
+        std::fs::create_dir(&folder)
+            .with_context(|| format!("cannot make {}", folder.display()))?;
+        Ok(folder)
     };
-
     let start = Instant::now();
-    write_key_file(&at("owner.key"), &MasterKey::generate()?, None)?;
-    let key = read_key_file(&at("owner.key"), || {
+    let key = key(&scratch.path().join("owner.key"))?;
+    let made = format!("32 random bytes, key id {}", key.id());
+    show.step("key", &made, start)?;
+
+    if let Some(model) = &args.model {
+        let config = Checkpoint::open(model)?.model_config()?;
+        let own = folder("own")?;
+        let report = if !config.task.is_of_encoder() {
+            chat::run(&mut show, args, &own, model, &key)?
+        } else if config.sentence.is_some() {
+            let embeddings = embeddings::run(&mut show, &own, model, &key)?;
+            json!({ "embeddings": embeddings })
+        } else {
+            bail!(
+                "{} gives neither text nor sentence embeddings; encrypt, serve and classify it instead",
+                model.display()
+            );
+        };
+        show.threats()?;
+        return finish(args, &report);
+    }
+    let own = folder("chat")?;
+    let model = fetched(&mut show, &SMOLLM2, &own)?;
+    let mut report = chat::run(&mut show, args, &own, &model, &key)?;
+    show.heading("\nThe same with sentence embeddings")?;
+    let own = folder("embeddings")?;
+    let model = fetched(&mut show, &MINILM, &own)?;
+    report["embeddings"] = embeddings::run(&mut show, &own, &model, &key)?;
+    show.threats()?;
+    finish(args, &report)
+}
+
+fn finish(args: &Demo, report: &serde_json::Value) -> Result<()> {
+    if args.json {
+        Terminal::new().json(report)?;
+    }
+    Ok(())
+}
+
+fn key(path: &Path) -> Result<MasterKey> {
+    write_key_file(path, &MasterKey::generate()?, None)?;
+    Ok(read_key_file(path, || {
         Err(equicrypt_cipher::Error::PassphraseNeeded)
-    })?;
-    show.step(
-        "key",
-        &format!("32 random bytes, key id {}", key.id()),
-        start,
-    )?;
+    })?)
+}
 
+/// A model that is downloaded once.
+fn fetched(show: &mut Show, model: &'static Model, scratch: &Path) -> Result<PathBuf> {
+    let cached = cached(model)?;
     let start = Instant::now();
-    let options = Options {
+    let folder = scratch.join("plain");
+    cached.write(&folder)?;
+    let made = format!("{}, as a Hugging Face folder", model.name);
+    show.step("model", &made, start)?;
+    Ok(folder)
+}
+
+fn options() -> Options {
+    Options {
         profile: Profile::Permute,
         dtype: None,
         epoch: 0,
         expand: 0,
         scales: true,
         rotate_output: false,
-    };
-    let summary = encrypt(&model, &at("encrypted"), &key, &options)?;
-    let written = format!(
-        "{} tensors, {} MB, profile permute",
-        summary.tensors,
-        summary.bytes / 1_000_000
-    );
-    show.step("encrypt", &written, start)?;
-
-    let start = Instant::now();
-    let encrypted_host = HostProcess::start(&at("encrypted"))?;
-    let (process, url) = (encrypted_host.id(), encrypted_host.url());
-    let started =
-        format!("process {process}, on {url}: started with the encrypted folder and nothing else");
-    show.step("host", &started, start)?;
-    let plain_host = HostProcess::start(&model)?;
-
-    let owner = Owner::open(&model)?;
-    let prompt = match owner.template() {
-        Some(_) => owner.prompt(&conversation(None, &args.prompt))?,
-        None => owner.prompt_of_text(&args.prompt)?,
-    };
-    let manifest = read_manifest(&at("encrypted").join(MANIFEST_FILE))?;
-    let session = Session::open(owner, &key, &manifest)?;
-    let owner = session.owner();
-    let room = owner.max_positions() - prompt.len();
-    let max_tokens = room.min(args.max_tokens as usize);
-    let sent = session.encrypt_prompt(&prompt)?;
-    // The demo's prompt is no secret: the plain model has to see it to be compared with.
-    let plain_stops = CipherIds::of_public_text(owner.stop_ids().to_vec());
-    let plain_prompt = CipherIds::of_public_text(prompt);
-
-    let runtime = runtime()?;
-    let hosts = (
-        Host::new(encrypted_host.url(), None)?,
-        Host::new(plain_host.url(), None)?,
-    );
-    let (mut encrypted_turns, mut plain_turns): (Vec<Turn>, Vec<Turn>) = (Vec::new(), Vec::new());
-    show.question(&args.prompt)?;
-    // Alternating, so that whatever else the machine does falls on both.
-    for round in 0..ROUNDS {
-        let mut text = owner.text().stream();
-        let mut on_ids = |ids: &[u32]| -> Result<()> {
-            for id in session.decrypt(ids)? {
-                if round == 0
-                    && !owner.stop_ids().contains(&id)
-                    && let Some(piece) = text.push(id)?
-                {
-                    show.piece(&piece)?;
-                }
-            }
-            Ok(())
-        };
-        let encrypted = turn(
-            &hosts.0,
-            &sent,
-            session.stop_ids(),
-            session.vocab_size(),
-            max_tokens,
-            &mut on_ids,
-        );
-        encrypted_turns.push(runtime.block_on(encrypted)?);
-        if round == 0 {
-            show.piece(&text.finish()?.unwrap_or_default())?;
-            show.end_of_answer()?;
-        }
-        let vocab = owner.config().vocab_size;
-        let mut ignore = |_: &[u32]| Ok(());
-        let plain = turn(
-            &hosts.1,
-            &plain_prompt,
-            &plain_stops,
-            vocab,
-            max_tokens,
-            &mut ignore,
-        );
-        plain_turns.push(runtime.block_on(plain)?);
     }
-
-    let returned = encrypted_turns[0].ids.clone();
-    let decrypted = session.decrypt(&returned)?;
-    let plain_ids = &plain_turns[0].ids;
-    let report = Report {
-        prompt: &args.prompt,
-        host_saw: sent.as_slice(),
-        host_saw_as_text: owner.text().garble(sent.as_slice()),
-        host_returned: &returned,
-        host_returned_as_text: owner.text().garble(&returned),
-        answer: owner.text().decode(&decrypted, true)?,
-        plain_answer: owner.text().decode(plain_ids, true)?,
-        identical: decrypted == *plain_ids,
-        plain_rate: turn::rate(&plain_turns),
-        encrypted_rate: turn::rate(&encrypted_turns),
-        key_id: key.id().to_string(),
-    };
-    if args.json {
-        Terminal::new().json(&json!({
-            "prompt": report.prompt,
-            "host_saw": report.host_saw,
-            "host_returned": report.host_returned,
-            "host_returned_as_text": report.host_returned_as_text,
-            "answer": report.answer,
-            "plain_answer": report.plain_answer,
-            "identical": report.identical,
-            "tokens_per_second": { "plain": report.plain_rate, "encrypted": report.encrypted_rate },
-            "key_id": report.key_id,
-        }))?;
-    } else {
-        show.report(&report)?;
-    }
-    anyhow::ensure!(
-        report.identical,
-        "the encrypted model's answer differs from the plain model's"
-    );
-    Ok(())
 }
-
-/// How often each model answers, for the rates.
-const ROUNDS: usize = 3;

@@ -1,7 +1,7 @@
 use std::time::Instant;
 
 use anyhow::Result;
-use equicrypt_gateway::terminal_safe;
+use equicrypt_gateway::{CipherText, terminal_safe};
 
 use crate::terminal::{Ink, Terminal, wrap};
 
@@ -72,7 +72,7 @@ impl Show {
         }
     }
 
-    /// Owner and host side by side, the comparison, and what it protects against.
+    /// Owner and host side by side, and the comparison.
     pub(super) fn report(&mut self, report: &Report<'_>) -> Result<()> {
         self.columns(
             "OWNER: THIS MACHINE, WITH THE KEY",
@@ -115,6 +115,68 @@ impl Show {
             report.encrypted_rate / report.plain_rate.max(f64::MIN_POSITIVE),
             report.key_id,
         ))?;
+        Ok(())
+    }
+
+    /// The sentences, what the host saw and gave, and how similar they are to each other.
+    pub(super) fn embeddings(
+        &mut self,
+        sentences: &[&str],
+        sent: &[CipherText],
+        returned: &[Vec<f64>],
+        numbers: impl Fn(&[f64]) -> String,
+        similarities: &[[String; 3]],
+    ) -> Result<()> {
+        if self.quiet {
+            return Ok(());
+        }
+        self.terminal.line("")?;
+        let titles = [
+            "OWNER: SENTENCES",
+            "HOST: IDS THAT CAME, NUMBERS THAT IT GAVE",
+        ];
+        self.columns(titles[0], titles[1], true)?;
+        for (index, sentence) in sentences.iter().enumerate() {
+            let left = format!("{} {sentence}", index + 1);
+            let right = format!("{}\n{}", list(sent[index].ids()), numbers(&returned[index]));
+            let right: Vec<String> = right.lines().flat_map(cell).collect();
+            let left = cell(&left);
+            for line in 0..left.len().max(right.len()) {
+                let at = |cell: &[String]| cell.get(line).cloned().unwrap_or_default();
+                self.columns(&at(&left), &at(&right), false)?;
+            }
+        }
+        self.terminal.line("")?;
+        for [name, plain, decrypted] in similarities {
+            self.terminal
+                .line(&format!("{name:16}{plain:>12}{decrypted:>12}"))?;
+        }
+        Ok(())
+    }
+
+    /// A line that says that all is well.
+    pub(super) fn good(&mut self, text: &str) -> Result<()> {
+        if self.quiet {
+            return Ok(());
+        }
+        let text = self.terminal.paint(Ink::Good, text);
+        self.terminal.line(&format!("{text}\n"))
+    }
+
+    /// The title of a part.
+    pub(super) fn heading(&mut self, text: &str) -> Result<()> {
+        if self.quiet {
+            return Ok(());
+        }
+        let text = self.terminal.paint(Ink::Heading, text);
+        self.terminal.line(&text)
+    }
+
+    /// What it protects against, and what it does not.
+    pub(super) fn threats(&mut self) -> Result<()> {
+        if self.quiet {
+            return Ok(());
+        }
         for (ink, who, what) in THREATS {
             let who = self.terminal.paint(*ink, who);
             let lines = wrap(what, 2 * COLUMN - 2);

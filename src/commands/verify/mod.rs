@@ -1,3 +1,5 @@
+mod encoder;
+
 use anyhow::{Context, Result, bail};
 use equicrypt_audit::{Fidelity, Limits, PROMPTS, compare};
 use equicrypt_checkpoint::Checkpoint;
@@ -15,7 +17,8 @@ use crate::{key, progress};
 
 pub(super) fn run(args: &Verify) -> Result<()> {
     let manifest = read_manifest(&args.encrypted.join(MANIFEST_FILE))?;
-    let vocabulary = Vocabulary::open(&key::open(&args.key)?, &manifest)?;
+    let key = key::open(&args.key)?;
+    let vocabulary = Vocabulary::open(&key, &manifest)?;
     let plain = Checkpoint::open(&args.model)?;
     let fingerprint = plain.fingerprint()?;
     if fingerprint != manifest.fingerprint()? {
@@ -26,6 +29,9 @@ pub(super) fn run(args: &Verify) -> Result<()> {
         );
     }
     let encrypted = Checkpoint::open(&args.encrypted)?;
+    if plain.model_config()?.task.is_of_encoder() {
+        return encoder::run(args, &key, &manifest, [&plain, &encrypted]);
+    }
     let busy = progress::spinner("running both models on the same prompts".into());
     let plain_model = Decoder::load(&plain, Precision::F32)
         .with_context(|| format!("in {}", args.model.display()))?;
@@ -132,6 +138,10 @@ fn show(terminal: &mut Terminal, fidelity: &Fidelity, limits: &Limits, pass: boo
     ] {
         terminal.line(&format!("{name:24}{value}"))?;
     }
+    verdict(terminal, pass)
+}
+
+fn verdict(terminal: &mut Terminal, pass: bool) -> Result<()> {
     let verdict = if pass {
         terminal.paint(Ink::Good, "pass")
     } else {
