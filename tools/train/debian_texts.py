@@ -10,6 +10,7 @@ import html
 import io
 import re
 import subprocess
+import sys
 import tarfile
 import zlib
 from collections import Counter
@@ -174,3 +175,11 @@ SOURCES = [
     Source("scripture", "sword-text-web", "426.0-1",
            "930b23670b352f0829a306501de4bebb5e654a2df02cde2cbe86b802177868e1", r".*/[no]t\.bzz", chapters),
 ]
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: debian_texts.py FOLDER, which gets the packages")
+    Path(sys.argv[1]).mkdir(parents=True, exist_ok=True)
+    for each in SOURCES:
+        fetch(each, Path(sys.argv[1]))
