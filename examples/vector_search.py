@@ -12,7 +12,9 @@ Three thousand passages of real text (Debian packages, fetched with apt-get down
                 rotation and scale of every vector, and with `--perturb B` noise;
  3. databases:  a Chroma server in a process of its own, and LanceDB; both are asked with encrypted queries.
 
-Printed for each B: recall@10 of each database against the plain neighbours. Exit status 0 only if it is 1 without noise.
+Printed for each B: recall@10 of each database against the plain neighbours; and what a database can do that knows the
+plain vectors of some passages: the mean cosine with which it recovers all others, by the better of least squares and the
+orthogonal Procrustes fit. Exit status 0 only if recall is 1 without noise.
 """
 
 import argparse
@@ -33,6 +35,7 @@ import debian_texts  # noqa: E402
 from owner import Owner  # noqa: E402
 
 PASSAGES, QUERIES, NEIGHBOURS = 3000, 200, 10
+KNOWN = (50, 200, 400, 1000, 2000)
 
 
 def main() -> int:
@@ -40,7 +43,7 @@ def main() -> int:
     parser.add_argument("--minilm", type=Path, required=True, help="the folder that `fetch minilm-l6-v2` makes")
     parser.add_argument("--equicrypt", type=Path, required=True, help="the equicrypt binary")
     parser.add_argument("--databases", type=Path, required=True, help="an environment with examples/vector_search.txt")
-    parser.add_argument("--perturb", type=float, nargs="*", default=[0.05, 0.1, 0.2, 0.4, 0.8])
+    parser.add_argument("--perturb", type=float, nargs="*", default=[0.1, 0.2, 0.4, 0.8, 1.6])
     parser.add_argument("--packages", type=Path, help="where the Debian packages are kept")
     options = parser.parse_args()
     torch.set_num_threads(2)
@@ -59,6 +62,7 @@ def main() -> int:
                 found = [embed(owner, options.minilm, host.url, part, beta) for part in (passages, queries)]
                 row = {"perturb": beta, "exact": recall(nearest(*found, euclidean=True), truth)}
                 row |= {name: recall(answers, truth) for name, answers in ask(options.databases, work, found).items()}
+                row |= {f"known {count}": known_pairs(plain[0], found[0], count) for count in KNOWN}
                 rows.append(row)
                 print("  ".join(f"{name} {value:.4f}" for name, value in row.items()), file=sys.stderr, flush=True)
     print(json.dumps({"passages": len(passages), "queries": len(queries), "neighbours": NEIGHBOURS, "rows": rows}))
@@ -101,6 +105,18 @@ def ask(environment: Path, work: Path, vectors: list[np.ndarray]) -> dict[str, l
     if done.returncode != 0:
         raise SystemExit(f"{script.name} left with status {done.returncode}: {done.stderr[-2000:]}")
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def known_pairs(plain: np.ndarray, encrypted: np.ndarray, count: int) -> float:
+    """Mean cosine of the passages that are recovered from `count` known ones."""
+    left, _, right = np.linalg.svd(encrypted[:count].T @ plain[:count])
+    maps = [left @ right, np.linalg.lstsq(encrypted[:count], plain[:count], rcond=None)[0]]
+    rest = plain[count:]
+    cosines = []
+    for found in (encrypted[count:] @ each for each in maps):
+        lengths = np.linalg.norm(found, axis=1) * np.linalg.norm(rest, axis=1)
+        cosines.append(float(np.mean((found * rest).sum(axis=1) / lengths)))
+    return max(cosines)
 
 
 class Host:
