@@ -1,10 +1,14 @@
 //! The command line, and nothing done about it yet.
 
+mod encoder;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::builder::PossibleValue;
 use clap::{Parser, Subcommand, ValueEnum};
+
+pub(crate) use encoder::{Classify, Embed, EncoderArgs, FillMask, Rerank};
 
 use crate::models::{MODELS, Model};
 
@@ -41,6 +45,14 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Ask an encrypted model one question and stream the decrypted answer
     Ask(Ask),
+    /// Embed texts with an encrypted encoder: one JSON object a line
+    Embed(Embed),
+    /// Label texts, or their tokens, with an encrypted classifier: one JSON object a line
+    Classify(Classify),
+    /// Sort documents by how well they answer a query, with an encrypted reranker: the best first
+    Rerank(Rerank),
+    /// Find the words that a mask hides, with an encrypted masked-language model
+    FillMask(FillMask),
     /// Compare an encrypted folder with its original: logits and greedy answers, or embeddings and labels
     Verify(Verify),
 }

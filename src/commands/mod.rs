@@ -1,13 +1,18 @@
 //! One file a verb.
 
 mod ask;
+mod classify;
 mod demo;
+mod embed;
+mod encoder;
 mod encrypt;
 mod export;
 mod fetch;
+mod fill_mask;
 mod import;
 mod inspect;
 mod keygen;
+mod rerank;
 mod serve;
 mod tokens;
 mod verify;
@@ -29,6 +34,10 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Tokens(args) => tokens::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Ask(args) => ask::run(&args),
+        Command::Embed(args) => embed::run(&args),
+        Command::Classify(args) => classify::run(&args),
+        Command::Rerank(args) => rerank::run(&args),
+        Command::FillMask(args) => fill_mask::run(&args),
         Command::Verify(args) => verify::run(&args),
     }
 }

@@ -143,11 +143,7 @@ impl EncoderSession {
     }
 
     async fn vectors(&self, host: &Host, texts: &[Prepared]) -> Result<Vec<Vec<f32>>, Error> {
-        self.owner().demand(Task::Features)?;
-        let width = self.embedding_width().ok_or_else(|| Error::NoPooling {
-            dir: self.owner().dir().to_owned(),
-        })?;
-        let expected = self.expect(width);
+        let expected = self.expect(self.embedding_width()?);
         host.embeddings(&self.encrypt_all(texts)?, expected).await
     }
 

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use equicrypt_spec::{LabelActivation, ModelConfig, Task};
@@ -16,12 +17,26 @@ pub(super) fn names(json: &Value, config: &ModelConfig, path: &Path) -> Result<V
     };
     let name = |label: usize| given.get(&label.to_string())?.as_str().map(str::to_owned);
     let names: Option<Vec<String>> = (0..config.labels).map(name).collect();
-    names.ok_or_else(|| Error::Field {
+    let names = names.ok_or_else(|| Error::Field {
         path: path.to_owned(),
         field: "id2label".into(),
         expected: "names of labels numbered from 0 without gaps",
         found: format!("{} others", given.len()),
-    })
+    })?;
+    Ok(told_apart(names))
+}
+
+/// Labels of the same name get their numbers behind it.
+fn told_apart(names: Vec<String>) -> Vec<String> {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    for name in &names {
+        *counts.entry(name.clone()).or_default() += 1;
+    }
+    let apart = |(label, name): (usize, String)| match counts.get(&name) {
+        Some(2..) => format!("{name} (LABEL_{label})"),
+        _ => name,
+    };
+    names.into_iter().enumerate().map(apart).collect()
 }
 
 /// What makes scores of a cross-encoder's logits. sentence-transformers 6.2 takes the first that
@@ -91,6 +106,9 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert!(message.contains("id2label"), "{message}");
+        json["id2label"] = json!({"0": "a", "1": "a"});
+        let found = names(&json, &config(&json), Path::new("c")).unwrap();
+        assert_eq!(found, ["a (LABEL_0)", "a (LABEL_1)"]);
         json["id2label"] = json!(null);
         json["num_labels"] = json!(3);
         let found = names(&json, &config(&json), Path::new("c")).unwrap();

@@ -1,5 +1,5 @@
 use equicrypt_cipher::{CipherIds, MasterKey, Outputs};
-use equicrypt_spec::Manifest;
+use equicrypt_spec::{Manifest, Task};
 
 use super::owner::{EncoderOwner, Prepared};
 use crate::Error;
@@ -62,15 +62,17 @@ impl EncoderSession {
         self.outputs.vocabulary().size()
     }
 
-    /// Numbers in an embedding as a host sends it; none if the model makes none.
-    #[must_use]
-    pub fn embedding_width(&self) -> Option<usize> {
+    /// Numbers in an embedding as a host sends it. Fails if the model makes none.
+    pub fn embedding_width(&self) -> Result<usize, Error> {
+        self.owner.demand(Task::Features)?;
         let config = self.owner.config();
-        let head = config.sentence.as_ref()?;
-        Some(match head.dense {
-            Some(_) => head.width,
-            None => config.hidden_size,
-        })
+        match &config.sentence {
+            Some(head) if head.dense.is_some() => Ok(head.width),
+            Some(_) => Ok(config.hidden_size),
+            None => Err(Error::NoPooling {
+                dir: self.owner.dir().to_owned(),
+            }),
+        }
     }
 
     /// The original model's side.

@@ -1,0 +1,444 @@
+//! `embed`, `classify`, `rerank` and `fill-mask` against `serve`: what they print is what the plain model says.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod cli_support;
+mod support;
+
+use std::path::{Path, PathBuf};
+
+use cli_support::server::Server;
+use cli_support::{Ran, args, equicrypt, equicrypt_reading};
+use equicrypt_checkpoint::{Checkpoint, Dtype, read_json};
+use equicrypt_cipher::{EncryptedVector, VectorCipher, encrypt, write_key_file};
+use equicrypt_engine::{Encoder, Part, Precision, Text};
+use equicrypt_gateway::{EncoderOwner, Long, Prepared};
+use equicrypt_spec::{LabelActivation, MANIFEST_FILE, Manifest, Pooling, Profile, SentenceHead};
+use serde_json::{Value, json};
+use support::{key, options, random_sentence_model};
+use tempfile::TempDir;
+
+const KEY: u8 = 7;
+
+/// An encoder, its key, and where it is served encrypted.
+struct Served {
+    dir: TempDir,
+    server: Server,
+}
+
+impl Served {
+    /// A BERT of this class, changed.
+    fn new(class: &str, profile: Profile, change: impl FnOnce(&mut Value)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let head = (class == "BertModel" || class == "RobertaModel").then_some(SentenceHead {
+            pooling: Pooling::Mean,
+            width: 0,
+            dense: None,
+            normalize: true,
+        });
+        write_model(&dir.path().join("model"), class, head.as_ref(), change);
+        write_key_file(&dir.path().join("key"), &key(KEY), None).unwrap();
+        write_key_file(&dir.path().join("other-key"), &key(KEY + 1), None).unwrap();
+        let source = Checkpoint::open(&dir.path().join("model")).unwrap();
+        let options = equicrypt_cipher::Options {
+            rotate_output: profile == Profile::Rotate && head.is_some(),
+            dtype: Some(Dtype::F32),
+            ..options(profile)
+        };
+        let out = dir.path().join("encrypted");
+        encrypt(&source, &out, &key(KEY), &options, &|_| ()).unwrap();
+        let server = Server::start(&out);
+        Self { dir, server }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn model(&self) -> PathBuf {
+        self.path("model")
+    }
+
+    fn run(&self, command: &str, rest: &[&str]) -> Ran {
+        self.run_reading("", command, rest)
+    }
+
+    fn run_reading(&self, input: &str, command: &str, rest: &[&str]) -> Ran {
+        let (model, key, url) = (self.model(), self.path("key"), self.server.url());
+        let shared = args!["--model", &model, "--key", &key, "--host", &url];
+        let all = args![command].into_iter().chain(shared);
+        equicrypt_reading(input, all.chain(rest.iter().map(std::ffi::OsStr::new)))
+    }
+
+    fn owner(&self) -> EncoderOwner {
+        EncoderOwner::open(&self.model()).unwrap()
+    }
+
+    fn prepared(&self, text: &str) -> Prepared {
+        self.owner().encode(text, Long::Truncate).unwrap()
+    }
+
+    /// What the plain model says.
+    fn plain(&self, text: &Prepared) -> Vec<Vec<f64>> {
+        let model = Checkpoint::open(&self.model()).unwrap();
+        let encoder = Encoder::load(&model, Precision::F32).unwrap();
+        let text = Text {
+            tokens: text.ids(),
+            token_types: text.token_types(),
+        };
+        let answer = encoder.forward(&[text], Part::Answer).unwrap().remove(0);
+        let rows = answer.to_f64();
+        rows.chunks(answer.width()).map(<[f64]>::to_vec).collect()
+    }
+
+    fn manifest(&self) -> Manifest {
+        let text = std::fs::read(self.path("encrypted").join(MANIFEST_FILE)).unwrap();
+        Manifest::parse(&text).unwrap()
+    }
+}
+
+fn write_model(
+    dir: &Path,
+    class: &str,
+    head: Option<&SentenceHead>,
+    change: impl FnOnce(&mut Value),
+) {
+    let mut config = json!({
+        "model_type": "bert", "architectures": [class], "vocab_size": 96, "hidden_size": 16,
+        "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 24,
+        "max_position_embeddings": 40, "type_vocab_size": 2,
+    });
+    change(&mut config);
+    random_sentence_model(dir, &config, head, Dtype::F32, 3);
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/wordpiece");
+    std::fs::copy(golden.join("tokenizer.json"), dir.join("tokenizer.json")).unwrap();
+    let cases = read_json(&golden.join("cases.json")).unwrap();
+    let settings = &cases["variants"][0]["tokenizer_config"];
+    std::fs::write(dir.join("tokenizer_config.json"), settings.to_string()).unwrap();
+}
+
+fn unchanged(_: &mut Value) {}
+
+/// Of a RoBERTa whose tokenizer is BERT's.
+fn roberta(config: &mut Value) {
+    config["model_type"] = json!("roberta");
+    config["type_vocab_size"] = json!(1);
+    config["pad_token_id"] = json!(1);
+}
+
+fn lines(ran: &Ran) -> Vec<Value> {
+    let lines = ran.succeeds().lines();
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+fn numbers(value: &Value) -> Vec<f64> {
+    serde_json::from_value(value.clone()).unwrap()
+}
+
+fn assert_near(found: &[f64], expected: &[f64]) {
+    assert_eq!(found.len(), expected.len());
+    for (found, expected) in found.iter().zip(expected) {
+        assert!((found - expected).abs() < 2e-5, "{found} {expected}");
+    }
+}
+
+fn cosine(a: &[f64], b: &[f64]) -> f64 {
+    let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+    dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+}
+
+const TEXTS: [&str; 5] = [
+    "the cat sat on the mat",
+    "",
+    "Where is the bright red bank?",
+    "[SEP]",
+    "the dog ran far away and the cat sat on the mat and the dog ran far away and the cat sat on the mat and the dog ran \
+     far away and the cat sat on the mat and the dog ran far away and the cat sat on the mat.",
+];
+
+#[test]
+fn embeddings_are_those_of_the_plain_model() {
+    for (class, profile, change) in [
+        ("BertModel", Profile::Permute, unchanged as fn(&mut Value)),
+        ("BertModel", Profile::Rotate, unchanged),
+        ("RobertaModel", Profile::Permute, roberta),
+    ] {
+        let served = Served::new(class, profile, change);
+        let plain: Vec<Vec<f64>> = TEXTS
+            .iter()
+            .map(|text| served.plain(&served.prepared(text)).remove(0))
+            .collect();
+        let found = lines(&served.run("embed", &TEXTS));
+        for (found, plain) in found.iter().zip(&plain) {
+            assert_near(&numbers(&found["embedding"]), plain);
+        }
+        let cut: Vec<bool> = found.iter().map(|line| line["truncated"] == true).collect();
+        assert_eq!(cut, [false, false, false, false, true]);
+        let keys: Vec<_> = found[0].as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["embedding"]);
+
+        let by_line = served.run_reading(&TEXTS.join("\n"), "embed", &["--batch", "2"]);
+        assert_eq!(lines(&by_line), found);
+        let windows = served.run_reading(&TEXTS.join("\r\n"), "embed", &[]);
+        assert_eq!(lines(&windows), found);
+
+        for options in [&["--as-host"][..], &["--encrypted"]] {
+            let ran = served.run("embed", &[&TEXTS[..], options].concat());
+            let hidden: Vec<_> = lines(&ran)
+                .iter()
+                .map(|line| numbers(&line["embedding"]))
+                .collect();
+            assert!(
+                hidden.iter().zip(&plain).all(|(a, b)| cosine(a, b) < 0.9),
+                "{options:?}"
+            );
+            for i in 0..TEXTS.len() {
+                let off = cosine(&hidden[0], &hidden[i]) - cosine(&plain[0], &plain[i]);
+                assert!(off.abs() < 1e-5, "{options:?}: {off}");
+            }
+        }
+    }
+}
+
+#[test]
+fn perturbed_embeddings_carry_what_decrypts_them() {
+    let served = Served::new("BertModel", Profile::Permute, unchanged);
+    let options = ["the cat", "--encrypted", "--perturb", "0.5"];
+    let [a, b] = [(); 2].map(|()| lines(&served.run("embed", &options)).remove(0));
+    assert_ne!(a, b);
+    let cipher = VectorCipher::open(&key(KEY), &served.manifest(), 16, 0.5).unwrap();
+    let plain = served.plain(&served.prepared("the cat")).remove(0);
+    for line in [a, b] {
+        let encrypted = EncryptedVector {
+            values: numbers(&line["embedding"]),
+            nonce: Some(line["nonce"].as_str().unwrap().parse().unwrap()),
+        };
+        assert_near(&cipher.decrypt(&encrypted).unwrap(), &plain);
+    }
+    for misused in [
+        &["x", "--perturb", "1"][..],
+        &["x", "--encrypted", "--as-host"],
+    ] {
+        served
+            .run("embed", misused)
+            .is_misused_saying(&["--encrypted"]);
+    }
+    let negative = ["x", "--encrypted", "--perturb=-1"];
+    served.run("embed", &negative).fails_saying(&["beta", "-1"]);
+}
+
+#[test]
+fn prompts_stand_in_front() {
+    let served = Served::new("BertModel", Profile::Permute, unchanged);
+    let file = served.model().join("config_sentence_transformers.json");
+    let prompts = json!({"prompts": {"query": "where is "}, "default_prompt_name": "query"});
+    let prompted = served.run("embed", &["where is the cat"]);
+    std::fs::write(file, prompts.to_string()).unwrap();
+    assert_eq!(
+        served.run("embed", &["the cat"]).succeeds(),
+        prompted.succeeds()
+    );
+    let named = served.run("embed", &["the cat", "--prompt", "query"]);
+    assert_eq!(named.succeeds(), prompted.succeeds());
+    let unknown = served.run("embed", &["the cat", "--prompt", "whim"]);
+    unknown.fails_saying(&["whim", "query"]);
+}
+
+fn three_labels(config: &mut Value) {
+    config["id2label"] = json!({"0": "calm", "1": "angry", "2": "glad"});
+}
+
+fn one_label(config: &mut Value) {
+    config["id2label"] = json!({"0": "LABEL_0"});
+}
+
+#[test]
+fn labels_are_those_of_the_plain_model() {
+    let names = ["calm", "angry", "glad"];
+    for profile in [Profile::Permute, Profile::Rotate] {
+        let class = "BertForSequenceClassification";
+        let served = Served::new(class, profile, three_labels);
+        for (line, text) in lines(&served.run("classify", &TEXTS)).iter().zip(TEXTS) {
+            let mut plain = served.plain(&served.prepared(text)).remove(0);
+            LabelActivation::Softmax.apply(&mut plain);
+            let found = names.map(|name| line["scores"][name].as_f64().unwrap());
+            assert_near(&found, &plain);
+            let best = (0..3)
+                .max_by(|a, b| plain[*a].total_cmp(&plain[*b]))
+                .unwrap();
+            assert_eq!(line["label"], names[best]);
+        }
+    }
+}
+
+#[test]
+fn labels_of_tokens_are_those_of_the_plain_model() {
+    let served = Served::new("BertForTokenClassification", Profile::Permute, three_labels);
+    let text = "the cat ran";
+    let line = lines(&served.run("classify", &[text, ""])).remove(0);
+    let tokens = line["tokens"].as_array().unwrap();
+    let plain = served.plain(&served.prepared(text));
+    let words = ["the", "cat", "ran"];
+    assert_eq!(tokens.len(), words.len());
+    for ((token, word), logits) in tokens.iter().zip(words).zip(&plain[1..]) {
+        let mut plain = logits.clone();
+        LabelActivation::Softmax.apply(&mut plain);
+        let best = (0..3)
+            .max_by(|a, b| plain[*a].total_cmp(&plain[*b]))
+            .unwrap();
+        assert_eq!(
+            (&token["token"], &token["label"]),
+            (&json!(word), &json!(["calm", "angry", "glad"][best]))
+        );
+        assert_near(&[token["score"].as_f64().unwrap()], &[plain[best]]);
+        let [start, end] = ["start", "end"].map(|field| token[field].as_u64().unwrap() as usize);
+        assert_eq!(&text[start..end], word);
+    }
+}
+
+#[test]
+fn documents_are_ranked_as_by_the_plain_model() {
+    let served = Served::new("BertForSequenceClassification", Profile::Permute, one_label);
+    let query = "where is the cat?";
+    let documents = ["the cat sat on the mat", "", "the dog ran far away", "cat"];
+    let plain = documents.map(|document| {
+        let pair = served.owner().encode_pair(query, document, Long::Truncate);
+        let mut score = served.plain(&pair.unwrap()).remove(0);
+        LabelActivation::Logistic.apply(&mut score);
+        score[0]
+    });
+    let mut order = [0, 1, 2, 3];
+    order.sort_by(|a, b| plain[*b].total_cmp(&plain[*a]));
+    let options = [&[query][..], &documents, &["--batch", "3"]].concat();
+    let found = lines(&served.run("rerank", &options));
+    for (line, expected) in found.iter().zip(order) {
+        assert_eq!(line["index"], expected);
+        assert_near(&[line["score"].as_f64().unwrap()], &[plain[expected]]);
+    }
+    let by_line = served.run_reading(&documents.join("\n"), "rerank", &[query, "--top", "2"]);
+    assert_eq!(lines(&by_line), found[..2]);
+}
+
+#[test]
+fn masks_are_filled_as_by_the_plain_model() {
+    let served = Served::new("BertForMaskedLM", Profile::Permute, unchanged);
+    let text = "the [MASK] sat on the [MASK]";
+    let prepared = served.prepared(text);
+    let found = lines(&served.run("fill-mask", &[text, "--top", "3"]));
+    let plain = served.plain(&prepared);
+    for (line, place) in found.iter().zip([2, 6]) {
+        assert_eq!(prepared.ids()[place], 4);
+        let mut plain = plain[place].clone();
+        LabelActivation::Softmax.apply(&mut plain);
+        let best = (0..plain.len())
+            .max_by(|a, b| plain[*a].total_cmp(&plain[*b]))
+            .unwrap();
+        let candidates = line["candidates"].as_array().unwrap();
+        assert_eq!(candidates.len(), 3);
+        assert_eq!(
+            candidates[0]["token"],
+            json!(served.owner().piece(best as u32))
+        );
+        assert_near(&[candidates[0]["score"].as_f64().unwrap()], &[plain[best]]);
+    }
+    assert_eq!(found.len(), 2);
+    served
+        .run("fill-mask", &["the cat"])
+        .fails_saying(&["[MASK]"]);
+    served
+        .run("embed", &["the cat"])
+        .fails_saying(&["masked token"]);
+}
+
+#[test]
+fn what_does_not_belong_together_prints_nothing() {
+    let served = Served::new("BertModel", Profile::Permute, unchanged);
+    let (model, url) = (served.model(), served.server.url());
+    let ask = |model: &Path, key: &str, url: &str, rest: &[&str]| {
+        let key = served.path(key);
+        let shared = args![
+            "embed", "the cat", "--model", model, "--key", &key, "--host", url
+        ];
+        equicrypt(
+            shared
+                .into_iter()
+                .chain(rest.iter().map(std::ffi::OsStr::new)),
+        )
+    };
+    ask(&model, "key", &url, &[]).succeeds();
+    ask(&model, "other-key", &url, &[]).fails_saying(&["wrong key"]);
+    ask(&served.path("encrypted"), "key", &url, &[]).fails_saying(&["encrypted folder"]);
+    let long = "cat ".repeat(50);
+    ask(&model, "key", &url, &[&long, "--refuse-long"]).fails_saying(&[
+        "text 2",
+        "52 tokens",
+        "40",
+    ]);
+    ask(&model, "key", &url, &["--prompt", "x"]).fails_saying(&["no prompts"]);
+
+    // The host serves another model than its manifest's: a narrower one, one that classifies.
+    let manifest = served.path("encrypted").join(MANIFEST_FILE);
+    let manifest = manifest.to_str().unwrap();
+    let narrow = |config: &mut Value| config["hidden_size"] = json!(8);
+    let narrow = Served::new("BertModel", Profile::Permute, narrow);
+    let given = ["--manifest", manifest];
+    let found = ask(&model, "key", &narrow.server.url(), &given);
+    found.fails_saying(&["8 in place of 16"]);
+    let found = ask(&model, "key", &narrow.server.url(), &[]);
+    found.fails_saying(&["source_fingerprint"]);
+    let classifier = Served::new(
+        "BertForSequenceClassification",
+        Profile::Permute,
+        three_labels,
+    );
+    let found = ask(&model, "key", &classifier.server.url(), &given);
+    found.fails_saying(&["status 400", "sequence classification"]);
+
+    let weights = model.join("model.safetensors");
+    let mut bytes = std::fs::read(&weights).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&weights, bytes).unwrap();
+    ask(&model, "key", &url, &[]).fails_saying(&["source_fingerprint"]);
+}
+
+#[test]
+fn no_texts_are_said_to_be_none() {
+    let served = Served::new("BertModel", Profile::Permute, unchanged);
+    served.run("embed", &[]).fails_saying(&["no texts"]);
+    let nobody = equicrypt(args![
+        "embed",
+        "x",
+        "--model",
+        &served.model(),
+        "--key",
+        &served.path("key"),
+        "--host",
+        "http://127.0.0.1:1"
+    ]);
+    nobody.fails_saying(&["127.0.0.1:1", "refused"]);
+}
+
+/// A stock engine must not put ids of its own around the cipher ids.
+#[test]
+fn the_tokenizer_of_an_encrypted_folder_adds_no_special_tokens() {
+    let served = Served::new("BertModel", Profile::Permute, unchanged);
+    let copy = served.path("copy");
+    std::fs::create_dir_all(copy.join("1_Pooling")).unwrap();
+    let encrypted = served.path("encrypted");
+    for file in [
+        "config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "modules.json",
+        "1_Pooling/config.json",
+    ] {
+        std::fs::copy(encrypted.join(file), copy.join(file)).unwrap();
+    }
+    let owner = EncoderOwner::open(&copy).unwrap();
+    let text = owner.encode("t3 t95 t0", Long::Refuse).unwrap();
+    assert_eq!(text.ids(), [3, 95, 0]);
+    let pair = owner.encode_pair("t3", "t95", Long::Refuse).unwrap();
+    assert_eq!(pair.ids(), [3, 95]);
+}
