@@ -142,12 +142,12 @@ impl<T: Real> Model<T> {
         stacked: &mut [T],
     ) {
         let Some(norm) = &layer.attention_norm else {
-            return layer.query_key_value.apply(arch, hidden, stacked, false);
+            return layer.query_key_value.apply(hidden, stacked, false);
         };
         let x = room.first(hidden.len());
         x.copy_from_slice(hidden);
         self.normed(arch, Some(norm), x);
-        layer.query_key_value.apply(arch, x, stacked, false);
+        layer.query_key_value.apply(x, stacked, false);
     }
 
     /// Turns queries and keys by their places.
@@ -173,7 +173,7 @@ impl<T: Real> Model<T> {
         let config = &self.config;
         let rows = hidden.len() / config.hidden_size;
         let context = room.first(rows * config.heads * config.value_dim);
-        layer.output.apply(arch, context, hidden, true);
+        layer.output.apply(context, hidden, true);
         self.normed(arch, layer.attention_sum_norm.as_ref(), hidden);
 
         let (size, activation) = (config.ffn_size, config.activation);
@@ -186,14 +186,14 @@ impl<T: Real> Model<T> {
             }
             None => &*hidden,
         };
-        layer.up.apply(arch, inner, stacked, false);
+        layer.up.apply(inner, stacked, false);
         if layer.is_gated {
             let (neurons, stacked) = room.both(rows * size, rows * 2 * size);
             gate_here(arch, stacked, size, activation, neurons);
-            layer.down.apply(arch, neurons, hidden, true);
+            layer.down.apply(neurons, hidden, true);
         } else {
             activate_here(arch, stacked, activation);
-            layer.down.apply(arch, stacked, hidden, true);
+            layer.down.apply(stacked, hidden, true);
         }
         self.normed(arch, layer.mlp_sum_norm.as_ref(), hidden);
     }

@@ -29,7 +29,11 @@ pub(crate) struct WithinTexts<'a, T> {
 /// softmax(q K^T + bias) V for each text, head and token: `[tokens of the text, value_dim]` for each head of each text, one
 /// after the other.
 pub(crate) fn attend_within<T: Real>(task: &WithinTexts<'_, T>, context: &mut [T]) {
-    let arch = Arch::new();
+    attend_on(Arch::new(), task, context);
+}
+
+/// The same with the instructions of `arch`.
+fn attend_on<T: Real>(arch: Arch, task: &WithinTexts<'_, T>, context: &mut [T]) {
     let width = task.heads * (2 * task.key_dim + task.value_dim);
     let (mut rest, mut rows) = (context, task.stacked);
     let mut heads = Vec::with_capacity(task.lengths.len() * task.heads);
@@ -260,13 +264,18 @@ mod tests {
         let lengths = [1, 67, 4];
         let stacked = numbers(72 * width);
         let biases: Vec<Vec<f64>> = (0..heads).map(|head| numbers(135 + head * 2)).collect();
-        for (window, biased) in [
+        let mut archs = vec![Arch::Scalar, Arch::new()];
+        #[cfg(target_arch = "x86_64")]
+        archs.extend(pulp::x86::V3::try_new().map(Arch::V3));
+        let cases = [
             (None, false),
             (Some(5), false),
             (Some(30), false),
             (None, true),
             (Some(1), true),
-        ] {
+        ];
+        for (arch, (window, biased)) in archs.iter().flat_map(|arch| cases.map(|case| (arch, case)))
+        {
             let task = WithinTexts {
                 lengths: &lengths,
                 stacked: &stacked,
@@ -278,7 +287,7 @@ mod tests {
                 biases: biased.then_some(biases.as_slice()),
             };
             let mut found = vec![f64::NAN; 72 * heads * value_dim];
-            attend_within(&task, &mut found);
+            attend_on(*arch, &task, &mut found);
             let mut first = 0;
             for length in lengths {
                 for (i, head) in (0..length).flat_map(|i| (0..heads).map(move |h| (i, h))) {

@@ -4,6 +4,7 @@
 mod attention;
 mod bidirectional;
 mod elementwise;
+mod functions;
 mod matmul;
 mod matrix;
 mod memory;

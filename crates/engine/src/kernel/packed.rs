@@ -1,3 +1,5 @@
+use std::marker::PhantomData;
+
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -9,6 +11,8 @@ use crate::Error;
 /// W and b of y = x W^T + b, laid out for products with many rows; see [`Panels`]. Always in full: many rows are bound by
 /// arithmetic, not by the memory.
 pub(crate) struct Packed<T> {
+    /// The instructions whose registers the panels are made for.
+    arch: Arch,
     inputs: usize,
     outputs: usize,
     values: Vec<T>,
@@ -21,9 +25,14 @@ pub(crate) struct Packed<T> {
 impl<T: Real> Packed<T> {
     /// None if the bias has another length than y.
     pub(crate) fn new(weight: &Matrix<T>, bias: Option<&[T]>) -> Option<Self> {
+        Self::new_for(Arch::new(), weight, bias)
+    }
+
+    fn new_for(arch: Arch, weight: &Matrix<T>, bias: Option<&[T]>) -> Option<Self> {
         let (inputs, outputs) = (weight.columns(), weight.rows());
-        let panel = PANEL_VECTORS * lanes::<T>();
-        let width = outputs.next_multiple_of(lanes::<T>());
+        let lanes = arch.dispatch(Lanes::<T>(PhantomData));
+        let panel = PANEL_VECTORS * lanes;
+        let width = outputs.next_multiple_of(lanes);
         let mut padded = vec![T::zero(); width];
         if let Some(bias) = bias {
             if bias.len() != outputs {
@@ -48,6 +57,7 @@ impl<T: Real> Packed<T> {
                 }
             });
         Some(Self {
+            arch,
             inputs,
             outputs,
             values,
@@ -62,8 +72,8 @@ impl<T: Real> Packed<T> {
     }
 
     /// y = x W^T + b on this thread alone, with x `[n, inputs]` and y `[n, outputs]`; or y += x W^T + b.
-    pub(crate) fn apply(&self, arch: Arch, x: &[T], y: &mut [T], adds: bool) {
-        arch.dispatch(Apply {
+    pub(crate) fn apply(&self, x: &[T], y: &mut [T], adds: bool) {
+        self.arch.dispatch(Apply {
             packed: self,
             x,
             y,
@@ -82,11 +92,10 @@ impl<T: Real> Packed<T> {
         let rows = x.len() / self.inputs;
         let mut y = vec![T::zero(); rows * self.outputs];
         let block = block_rows(rows);
-        let arch = Arch::new();
         let blocks = y.par_chunks_mut(block * self.outputs);
         blocks
             .zip(x.par_chunks(block * self.inputs))
-            .for_each(|(y, x)| self.apply(arch, x, y, false));
+            .for_each(|(y, x)| self.apply(x, y, false));
         Ok(y)
     }
 }
@@ -98,18 +107,16 @@ pub(crate) fn block_rows(rows: usize) -> usize {
     share.next_multiple_of(8).clamp(16, 64)
 }
 
-/// Numbers in a register of this machine.
-pub(super) fn lanes<T: Real>() -> usize {
-    struct Lanes<T>(std::marker::PhantomData<T>);
-    impl<T: Real> WithSimd for Lanes<T> {
-        type Output = usize;
+/// Numbers in a register.
+struct Lanes<T>(PhantomData<T>);
 
-        #[inline(always)]
-        fn with_simd<S: Simd>(self, _: S) -> usize {
-            T::lanes::<S>()
-        }
+impl<T: Real> WithSimd for Lanes<T> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> usize {
+        T::lanes::<S>()
     }
-    Arch::new().dispatch(Lanes::<T>(std::marker::PhantomData))
 }
 
 struct Apply<'a, T> {
@@ -184,7 +191,7 @@ mod tests {
             let packed = packed(outputs, inputs, Some(&bias));
             let once = packed.apply_to_all(&x).unwrap();
             let mut twice = once.clone();
-            packed.apply(Arch::new(), &x, &mut twice, true);
+            packed.apply(&x, &mut twice, true);
             for (r, x) in x.chunks(inputs).enumerate() {
                 for (o, w) in w.chunks(inputs).enumerate() {
                     let product: f64 = x.iter().zip(w).map(|(x, w)| x * w).sum();
@@ -204,6 +211,25 @@ mod tests {
         let together = packed.apply_to_all(&x).unwrap();
         for (x, together) in x.chunks(inputs).zip(together.chunks(outputs)) {
             assert_eq!(packed.apply_to_all(x).unwrap(), together);
+        }
+    }
+
+    #[test]
+    fn every_instruction_set_agrees() {
+        let mut archs = vec![Arch::Scalar];
+        #[cfg(target_arch = "x86_64")]
+        archs.extend(pulp::x86::V3::try_new().map(Arch::V3));
+        let (rows, inputs, outputs) = (15, 43, 77);
+        let (x, bias) = (values(rows * inputs, 5), values(outputs, 6));
+        let weight = Numbers::new(values(outputs * inputs, 2));
+        let weight = Matrix::new(outputs, inputs, weight).unwrap();
+        let packed = Packed::new(&weight, Some(&bias)).unwrap();
+        let expected = packed.apply_to_all(&x).unwrap();
+        for arch in archs {
+            let packed = Packed::new_for(arch, &weight, Some(&bias)).unwrap();
+            for (found, expected) in packed.apply_to_all(&x).unwrap().iter().zip(&expected) {
+                assert!((found - expected).abs() < 1e-12, "{arch:?}");
+            }
         }
     }
 
