@@ -19,14 +19,15 @@ use crate::{Error, MasterKey};
 /// beta the nearer one stays the nearer one. beta has the unit of these distances: those of vectors of length 1 are 0 to 2.
 /// With beta = 0 every angle and every ratio of distances is exact, and nothing is drawn.
 ///
-/// What it stops: reading coordinates, or feeding them to whatever was trained on the model's own (classifiers, inversion);
-/// telling by equality that two vectors are of the same text (beta > 0); and solving for s R from as many known pairs (x, c)
-/// as there are coordinates, which with beta = 0 gives every vector to the last digit and with beta > 0 next to nothing.
+/// What it stops: reading coordinates, or feeding them to whatever was trained on the model's own (classifiers, inversion); and
+/// telling by equality that two vectors are of the same text (beta > 0).
 ///
-/// What it does not stop: least squares over many known pairs, whose error falls with the root of their number; and whatever
-/// neighbourhoods tell, such as clusters, outliers, near duplicates, or an alignment with the vectors of a similar collection
-/// of texts: distances are there for all to see, which is the purpose. s hides no length if all vectors have the same: that
-/// of the result is s then. This is no semantic security.
+/// What it does not stop: whoever knows plain vectors of about as many texts as there are coordinates. With beta = 0 they give
+/// every other vector to the last digit. Noise only blurs that: of 384 coordinates and with 400 known pairs, an orthogonal fit
+/// recovered all others with a mean cosine of 0.986 at beta = 0.4 and 0.844 at beta = 1.6 (docs/vector-search.md). Nor does it
+/// stop whatever neighbourhoods tell, such as clusters, outliers, near duplicates, or an alignment with the vectors of a similar
+/// collection of texts: distances are there for all to see, which is the purpose. s hides no length if all vectors have the
+/// same: that of the result is s then. This is no semantic security.
 pub struct VectorCipher {
     schedule: Schedule,
     size: usize,
