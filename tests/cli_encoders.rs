@@ -420,6 +420,83 @@ fn no_texts_are_said_to_be_none() {
     nobody.fails_saying(&["127.0.0.1:1", "refused"]);
 }
 
+#[test]
+fn verify_passes_what_is_equal_and_fails_what_is_not() {
+    for class in [
+        "BertForSequenceClassification",
+        "BertModel",
+        "BertForMaskedLM",
+    ] {
+        let served = Served::new(class, Profile::Rotate, unchanged);
+        let (model, key, texts) = (served.model(), served.path("key"), served.path("texts"));
+        std::fs::write(&texts, "the cat sat\n\nWhere is the dog?\n").unwrap();
+        let verify = |folder: &str, more: &[&Path]| {
+            let encrypted = served.path(folder);
+            let shared = args!["verify", &model, &encrypted, "--key", &key, "--json"];
+            equicrypt(
+                shared
+                    .into_iter()
+                    .chain(more.iter().map(|word| word.as_os_str())),
+            )
+        };
+        let report: Value = serde_json::from_str(verify("encrypted", &[]).succeeds()).unwrap();
+        assert_eq!(
+            (&report["pass"], &report["fidelity"]["texts"]),
+            (&json!(true), &json!(200))
+        );
+        let some = verify("encrypted", &[Path::new("--texts"), &texts]);
+        let report: Value = serde_json::from_str(some.succeeds()).unwrap();
+        assert_eq!(report["fidelity"]["texts"], 3);
+
+        let moved = served.path("moved");
+        support::tampered(&served.path("encrypted"), &moved, &mut |tensor, values| {
+            if tensor.ends_with("layer.1.output.dense.weight") {
+                values.rotate_left(1);
+            }
+        });
+        copy_missing(&served.path("encrypted"), &moved);
+        let failed = verify("moved", &[]);
+        let report: Value = serde_json::from_str(&failed.out).unwrap();
+        assert_eq!((failed.code, &report["pass"]), (Some(1), &json!(false)));
+        failed.says(&["limits"]);
+    }
+}
+
+#[test]
+fn inspect_says_what_an_encoder_answers() {
+    for (class, expected) in [
+        (
+            "BertModel",
+            "sentence embeddings of 16 numbers, mean pooling",
+        ),
+        (
+            "BertForSequenceClassification",
+            "sequence classification, 2 labels",
+        ),
+    ] {
+        let served = Served::new(class, Profile::Permute, unchanged);
+        let found = equicrypt(args!["inspect", &served.path("encrypted"), "--json"]);
+        let report: Value = serde_json::from_str(found.succeeds()).unwrap();
+        assert_eq!(report["task"], expected);
+        let found = equicrypt(args!["inspect", &served.path("encrypted")]);
+        assert!(found.succeeds().contains(expected));
+    }
+}
+
+/// Copies the files of `from` that `to` has not, with their folders.
+fn copy_missing(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            copy_missing(&entry.path(), &target);
+        } else if !target.exists() {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
+    }
+}
+
 /// A stock engine must not put ids of its own around the cipher ids.
 #[test]
 fn the_tokenizer_of_an_encrypted_folder_adds_no_special_tokens() {
