@@ -1,7 +1,7 @@
 use std::io::IsTerminal;
 
 use anyhow::{Context, Result};
-use equicrypt_gateway::{ApiKey, Host, Message, Options, Owner, Session, terminal_safe};
+use equicrypt_gateway::{ApiKey, Host, Message, Options, Owner, Sampling, Session, terminal_safe};
 
 use crate::args::Ask;
 use crate::commands::tokens::read_manifest;
@@ -52,10 +52,14 @@ async fn ask(args: &Ask) -> Result<()> {
     let options = Options {
         vocab_size: session.vocab_size(),
         stop_ids: session.stop_ids(),
+        tells_stops: true,
         max_tokens: room.min(args.max_tokens as usize),
-        temperature: args.temperature,
-        top_p: args.top_p,
-        seed: args.seed,
+        sampling: &Sampling {
+            temperature: args.temperature,
+            top_p: args.top_p,
+            seed: args.seed,
+            ..Sampling::greedy()
+        },
     };
     let mut answer = host
         .generate(&session.encrypt_prompt(&prompt)?, &options)

@@ -23,6 +23,12 @@ impl CipherIds {
         Self(plain)
     }
 
+    /// No ids.
+    #[must_use]
+    pub fn none() -> Self {
+        Self(Vec::new())
+    }
+
     /// The ids.
     #[must_use]
     pub fn as_slice(&self) -> &[u32] {

@@ -324,6 +324,29 @@ pub enum Error {
         /// What is wrong.
         reason: String,
     },
+    /// The host's engine cannot do what was asked. Nothing was sent.
+    #[error("{option}: {engine} takes at most {most}, found {found}; ask for less")]
+    Unable {
+        /// The host's engine.
+        engine: &'static str,
+        /// What was asked for.
+        option: &'static str,
+        /// As much as it takes.
+        most: usize,
+        /// As much as was asked for.
+        found: usize,
+    },
+    /// Nothing says which engine a host runs.
+    #[error(
+        "host {url}: cannot tell which engine this is ({found}); give --engine equicrypt, vllm, \
+         sglang or llamacpp"
+    )]
+    UnknownEngine {
+        /// The host.
+        url: String,
+        /// What it says of itself.
+        found: String,
+    },
     /// A line or an event of a stream is too long.
     #[error(
         "event stream: a line or event is longer than {limit} bytes; check what runs at the \

@@ -1,21 +1,31 @@
 mod address;
+mod dialect;
 mod encode;
 mod failure;
 mod key;
+mod sampling;
+mod sniff;
+mod tap;
 
 use std::time::Duration;
 
 use equicrypt_cipher::CipherIds;
 use equicrypt_spec::Manifest;
-use equicrypt_spec::wire::{ErrorBody, GenerateRequest, SamplingParams, StreamOptions};
+use equicrypt_spec::wire::ErrorBody;
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, redirect};
 use serde_json::Value;
 
+pub(crate) use self::dialect::{Added, Progress};
+pub use self::dialect::{DIALECTS, Dialect};
 pub use self::encode::{Expected, TokenTask};
 pub(crate) use self::failure::{connection, refused, silence};
 pub use self::key::ApiKey;
+pub use self::sampling::{Bias, Sampling};
+pub(crate) use self::tap::Exchange;
+pub use self::tap::{Tap, Traffic};
 
+use self::dialect::Ask;
 use self::failure::{CONNECT, innermost};
 use crate::terminal::excerpt;
 use crate::{Error, Stream};
@@ -27,18 +37,17 @@ pub struct Options<'a> {
     pub vocab_size: usize,
     /// The ids that end the answer.
     pub stop_ids: &'a CipherIds,
+    /// Whether the host is told which they are, so that it stops by itself. Else the connection is
+    /// closed when one of them comes.
+    pub tells_stops: bool,
     /// Most new tokens; at least 1.
     pub max_tokens: usize,
-    /// 0 is greedy.
-    pub temperature: f64,
-    /// The smallest set of ids of at least this probability; above 0, at most 1.
-    pub top_p: f64,
-    /// Same seed, same draw.
-    pub seed: Option<u64>,
+    /// How the next id is drawn.
+    pub sampling: &'a Sampling,
 }
 
-/// A host of an encrypted model: equicrypt's server, or vLLM with its token-in, token-out route, or
-/// of an encoder with its pooling routes. It is not trusted: everything it sends is checked.
+/// A host of an encrypted model: equicrypt's server, or a stock engine of [`DIALECTS`], or of an
+/// encoder with vLLM's pooling routes. It is not trusted: everything it sends is checked.
 ///
 /// Connections go to the address given and nowhere else: no redirects, no proxy from the
 /// environment.
@@ -48,6 +57,9 @@ pub struct Host {
     authorization: Option<HeaderValue>,
     cache_salt: String,
     silence: Duration,
+    dialect: &'static Dialect,
+    model: Option<String>,
+    tap: Option<Tap>,
 }
 
 impl Host {
@@ -59,10 +71,7 @@ impl Host {
     /// The manifest that the host publishes: the `equicrypt` object of the first entry of `GET
     /// /v1/models`.
     pub async fn manifest(&self) -> Result<Manifest, Error> {
-        let response = self.send(self.client.get(self.route("v1/models"))).await?;
-        let body = self.body(response, MOST_BODY).await?;
-        let answer: Value = serde_json::from_slice(&body)
-            .map_err(|_| self.protocol("JSON from /v1/models", "something else"))?;
+        let answer = self.models().await?;
         let published = answer.pointer("/data/0/equicrypt");
         let Some(published @ Value::Object(_)) = published else {
             return Err(Error::NoManifest { url: self.name() });
@@ -81,41 +90,63 @@ impl Host {
         options: &Options<'_>,
     ) -> Result<Stream, Error> {
         check(prompt, options)?;
-        let request = GenerateRequest {
-            request_id: None,
-            token_ids: prompt.as_slice().to_vec(),
-            model: None,
-            sampling_params: SamplingParams {
-                max_tokens: Some(options.max_tokens),
-                temperature: options.temperature,
-                top_p: options.top_p,
-                seed: options.seed,
-                stop_token_ids: options.stop_ids.as_slice().to_vec(),
-                ignore_eos: true,
-                ..SamplingParams::default()
+        check_dialect(self.dialect, options.sampling)?;
+        let withheld = CipherIds::none();
+        let asked = Options {
+            stop_ids: match options.tells_stops {
+                true => options.stop_ids,
+                false => &withheld,
             },
-            stream: true,
-            stream_options: Some(StreamOptions {
-                include_usage: true,
-            }),
-            return_token_ids: false,
-            cache_salt: Some(self.cache_salt.clone()),
+            ..*options
         };
-        let post = self.client.post(self.route("inference/v1/generate"));
-        let response = self.send(post.json(&request)).await?;
+        let ask = Ask {
+            prompt: prompt.as_slice(),
+            options: &asked,
+            model: self.model.as_deref(),
+            cache_salt: &self.cache_salt,
+        };
+        // The body is made of numbers and texts, which always have a JSON form.
+        let body = (self.dialect.body)(&ask).map_err(|_| self.protocol("JSON", "none"))?;
+        let exchange = self
+            .tap
+            .as_ref()
+            .map(|tap| tap.sent(self.dialect.route, &body));
+        let post = self.client.post(self.route(self.dialect.route));
+        let post = post.header(CONTENT_TYPE, "application/json").body(body);
+        let response = self.send(post).await?;
         let kind = response.headers().get(CONTENT_TYPE);
         let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or("none");
         if !kind.to_ascii_lowercase().starts_with("text/event-stream") {
             let found = format!("content-type {}", excerpt(kind));
             return Err(self.protocol("an event stream", &found));
         }
-        Ok(Stream::new(
-            response,
-            self.name(),
-            options.vocab_size,
-            options.max_tokens,
-            self.silence,
-        ))
+        Ok(Stream::new(response, self, options, exchange.flatten()))
+    }
+
+    /// The same host, spoken to as this engine is.
+    #[must_use]
+    pub fn speaking(mut self, dialect: &'static Dialect) -> Self {
+        self.dialect = dialect;
+        self
+    }
+
+    /// The same host, with everything that is sent to it and comes back for answers shown to `tap`.
+    #[must_use]
+    pub fn tapped(mut self, tap: Tap) -> Self {
+        self.tap = Some(tap);
+        self
+    }
+
+    /// The engine that it is spoken to as.
+    #[must_use]
+    pub fn dialect(&self) -> &'static Dialect {
+        self.dialect
+    }
+
+    /// Its address.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.name()
     }
 
     /// As [`Host::new`], giving up after another time without a byte.
@@ -144,6 +175,9 @@ impl Host {
             authorization,
             cache_salt: salt.iter().map(|byte| format!("{byte:02x}")).collect(),
             silence,
+            dialect: &DIALECTS[0],
+            model: None,
+            tap: None,
         })
     }
 
@@ -199,6 +233,10 @@ impl Host {
         url
     }
 
+    pub(crate) fn silence(&self) -> Duration {
+        self.silence
+    }
+
     fn name(&self) -> String {
         self.base.as_str().trim_end_matches('/').to_owned()
     }
@@ -209,7 +247,12 @@ fn check(prompt: &CipherIds, options: &Options<'_>) -> Result<(), Error> {
     if prompt.as_slice().is_empty() {
         return Err(Error::EmptyPrompt);
     }
-    for (what, ids) in [("prompt", prompt), ("stop ids", options.stop_ids)] {
+    let sampling = options.sampling;
+    for (what, ids) in [
+        ("prompt", prompt),
+        ("stop ids", options.stop_ids),
+        ("logit_bias", sampling.bias.ids()),
+    ] {
         let inside = |id: &u32| (*id as usize) < options.vocab_size;
         if !ids.as_slice().iter().all(inside) {
             return Err(Error::ForeignIds {
@@ -228,13 +271,73 @@ fn check(prompt: &CipherIds, options: &Options<'_>) -> Result<(), Error> {
     if options.max_tokens == 0 {
         return wrong("max_tokens", "1 or more", "0".into());
     }
-    if !(options.temperature.is_finite() && options.temperature >= 0.0) {
-        return wrong("temperature", "0 or more", options.temperature.to_string());
+    for (option, expected, value, good) in [
+        (
+            "temperature",
+            "0 or more",
+            sampling.temperature,
+            0.0..=f64::MAX,
+        ),
+        (
+            "top_p",
+            "above 0, at most 1",
+            sampling.top_p,
+            f64::MIN_POSITIVE..=1.0,
+        ),
+        ("min_p", "0 to 1", sampling.min_p, 0.0..=1.0),
+        (
+            "presence_penalty",
+            "-2 to 2",
+            sampling.presence_penalty,
+            -2.0..=2.0,
+        ),
+        (
+            "frequency_penalty",
+            "-2 to 2",
+            sampling.frequency_penalty,
+            -2.0..=2.0,
+        ),
+        (
+            "repetition_penalty",
+            "above 0",
+            sampling.repetition_penalty,
+            f64::MIN_POSITIVE..=f64::MAX,
+        ),
+    ] {
+        if !good.contains(&value) {
+            return wrong(option, expected, value.to_string());
+        }
     }
-    if !(options.top_p > 0.0 && options.top_p <= 1.0) {
-        return wrong("top_p", "above 0, at most 1", options.top_p.to_string());
+    if sampling
+        .bias
+        .pairs()
+        .any(|(_, bias)| !(-100.0..=100.0).contains(&bias))
+    {
+        return wrong("logit_bias", "-100 to 100", "another number".into());
     }
     Ok(())
+}
+
+/// What one host can do may be less than what is asked.
+fn check_dialect(dialect: &Dialect, sampling: &Sampling) -> Result<(), Error> {
+    let wrong = |option, most: usize, found: usize| {
+        Err(Error::Unable {
+            engine: dialect.name,
+            option,
+            most,
+            found,
+        })
+    };
+    let biased = sampling.bias.pairs().count();
+    if biased > dialect.most_biased {
+        return wrong("ids in logit_bias", dialect.most_biased, biased);
+    }
+    match sampling.logprobs {
+        Some(count) if count > dialect.most_logprobs => {
+            wrong("top log-probabilities", dialect.most_logprobs, count)
+        }
+        _ => Ok(()),
+    }
 }
 
 const SILENCE: Duration = Duration::from_secs(120);

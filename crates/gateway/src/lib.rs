@@ -31,7 +31,9 @@ pub use encoder::{
     Candidate, CipherText, EncoderOwner, EncoderSession, LabelledToken, Long, Prepared,
 };
 pub use error::Error;
-pub use host::{ApiKey, Expected, Host, Options, TokenTask};
+pub use host::{
+    ApiKey, Bias, DIALECTS, Dialect, Expected, Host, Options, Sampling, Tap, TokenTask, Traffic,
+};
 pub use owner::Owner;
 pub use session::Session;
 pub use sse::EventParser;

@@ -1,20 +1,24 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use equicrypt_spec::wire::{ErrorBody, FinishReason, GenerateResponse, Usage};
+use equicrypt_spec::wire::{ErrorBody, FinishReason, TokenLogprob, Usage};
 use reqwest::Response;
 
-use crate::host::{connection, refused, silence};
+use crate::host::{
+    Added, Dialect, Exchange, Host, Options, Progress, connection, refused, silence,
+};
 use crate::{Error, EventParser};
 
 /// What a host added to an answer.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Step {
     /// New cipher ids.
     pub ids: Vec<u32>,
+    /// For each id, if asked for.
+    pub logprobs: Vec<TokenLogprob>,
     /// Why the answer ended: a stop id, or its greatest length; none while it goes on.
     pub finish: Option<FinishReason>,
-    /// Token counts; after the answer's end.
+    /// Token counts; after the answer's end, if the host gives them.
     pub usage: Option<Usage>,
 }
 
@@ -26,29 +30,34 @@ pub struct Stream {
     answer: Answer,
     silence: Duration,
     over: bool,
+    exchange: Option<Exchange>,
 }
 
 impl Stream {
     pub(crate) fn new(
         response: Response,
-        url: String,
-        vocab_size: usize,
-        max_tokens: usize,
-        silence: Duration,
+        host: &Host,
+        options: &Options<'_>,
+        exchange: Option<Exchange>,
     ) -> Self {
         Self {
             response,
             parser: EventParser::new(MOST_EVENT),
             events: VecDeque::new(),
             answer: Answer {
-                url,
-                vocab_size,
-                max_tokens,
+                url: host.url(),
+                dialect: host.dialect(),
+                vocab_size: options.vocab_size,
+                stop_ids: options.stop_ids.as_slice().to_vec(),
+                max_tokens: options.max_tokens,
+                logprobs: options.sampling.logprobs.is_some(),
                 tokens: 0,
                 finished: false,
+                over: false,
             },
-            silence,
+            silence: host.silence(),
             over: false,
+            exchange,
         }
     }
 
@@ -72,6 +81,9 @@ impl Stream {
                     return Ok(Some(step));
                 }
             }
+            if self.answer.over {
+                return self.answer.end().map(|()| None);
+            }
             let chunk = tokio::time::timeout(self.silence, self.response.chunk())
                 .await
                 .map_err(|_| silence(self.answer.url.clone(), self.silence))?
@@ -79,6 +91,9 @@ impl Stream {
             let Some(chunk) = chunk else {
                 return self.answer.end().map(|()| None);
             };
+            if let Some(exchange) = &self.exchange {
+                exchange.received(&chunk);
+            }
             let mut events = Vec::new();
             self.parser.push(&chunk, &mut events)?;
             self.events.extend(events);
@@ -89,47 +104,54 @@ impl Stream {
 /// The checks on an answer; they know nothing of the network.
 struct Answer {
     url: String,
+    dialect: &'static Dialect,
     vocab_size: usize,
+    stop_ids: Vec<u32>,
     max_tokens: usize,
+    logprobs: bool,
     tokens: usize,
     finished: bool,
+    /// Nothing that follows is read.
+    over: bool,
 }
 
 impl Answer {
     /// One event's data. `None` if it adds nothing.
     fn take(&mut self, event: &str) -> Result<Option<Step>, Error> {
-        let Ok(chunk) = serde_json::from_str::<GenerateResponse>(event) else {
+        let progress = Progress {
+            tokens: self.tokens,
+        };
+        let Some(chunk) = (self.dialect.read)(event, progress) else {
             return Err(match serde_json::from_str::<ErrorBody>(event) {
                 Ok(body) => refused(self.url.clone(), body.error.code, Some(&body)),
                 Err(_) => self.protocol("chunks of an answer", "an event of another form"),
             });
         };
-        let mut choices = chunk.choices.into_iter();
-        let (choice, usage) = (choices.next(), chunk.usage);
-        let Some(choice) = choice else {
+        self.over |= chunk.last;
+        let mut answers = chunk.answers.into_iter();
+        let (added, usage) = (answers.next(), chunk.usage);
+        let Some(mut added) = added else {
             return Ok(usage.map(|usage| Step {
                 ids: Vec::new(),
+                logprobs: Vec::new(),
                 finish: None,
                 usage: Some(usage),
             }));
         };
-        if choices.next().is_some() || choice.index != 0 {
+        if answers.next().is_some() || added.index != 0 {
             return Err(self.protocol("one answer", "several"));
         }
         if self.finished {
             return Err(self.protocol("the end of the stream after finish_reason", "more chunks"));
         }
-        if choice.token_ids.len() > self.max_tokens.saturating_sub(self.tokens) {
+        if added.ids.len() > self.max_tokens.saturating_sub(self.tokens) {
             return Err(self.protocol("at most max_tokens ids", "more"));
         }
-        let inside = |id: &u32| (*id as usize) < self.vocab_size;
-        if !choice.token_ids.iter().all(inside) {
-            let found = format!("an id outside the vocabulary of {}", self.vocab_size);
-            return Err(self.protocol("cipher ids", &found));
-        }
-        self.tokens += choice.token_ids.len();
-        self.finished = choice.finish_reason.is_some();
-        let gave_up = match choice.finish_reason {
+        self.check_ids(&added)?;
+        self.end_at_stop(&mut added);
+        self.tokens += added.ids.len();
+        self.finished = added.finish.is_some();
+        let gave_up = match added.finish {
             Some(FinishReason::Abort) => Some("abort"),
             Some(FinishReason::Error) => Some("error"),
             _ => None,
@@ -142,12 +164,45 @@ impl Answer {
             });
         }
         let step = Step {
-            ids: choice.token_ids,
-            finish: choice.finish_reason,
+            ids: added.ids,
+            logprobs: added.logprobs,
+            finish: added.finish,
             usage,
         };
         let adds = !step.ids.is_empty() || step.finish.is_some() || step.usage.is_some();
         Ok(adds.then_some(step))
+    }
+
+    fn check_ids(&self, added: &Added) -> Result<(), Error> {
+        let inside = |id: u32| (id as usize) < self.vocab_size;
+        let named = |entry: &TokenLogprob| inside(entry.token_id) && !entry.logprob.is_nan();
+        let all = added.ids.iter().all(|id| inside(*id))
+            && added
+                .logprobs
+                .iter()
+                .all(|entry| named(entry) && entry.top_logprobs.iter().all(named));
+        if !all {
+            let found = format!("an id outside the vocabulary of {}", self.vocab_size);
+            return Err(self.protocol("cipher ids", &found));
+        }
+        let ids = added.logprobs.iter().map(|entry| entry.token_id);
+        if self.logprobs && !ids.eq(added.ids.iter().copied()) {
+            return Err(self.protocol("a log-probability for each id", "others"));
+        }
+        Ok(())
+    }
+
+    /// A host that was not told which ids end an answer, or cannot be, goes on behind them.
+    fn end_at_stop(&mut self, added: &mut Added) {
+        let stop = added.ids.iter().position(|id| self.stop_ids.contains(id));
+        if let Some(stop) = stop {
+            added.ids.truncate(stop + 1);
+            added.logprobs.truncate(stop + 1);
+            if added.finish.is_none() {
+                self.over = true;
+            }
+            added.finish = Some(FinishReason::Stop);
+        }
     }
 
     /// The stream's end.

@@ -2,7 +2,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use equicrypt_cipher::CipherIds;
-use equicrypt_gateway::{Host, Options};
+use equicrypt_gateway::{Host, Options, Sampling};
 
 /// A greedy answer.
 pub(super) struct Turn {
@@ -24,10 +24,9 @@ pub(super) async fn turn(
     let options = Options {
         vocab_size,
         stop_ids,
+        tells_stops: true,
         max_tokens,
-        temperature: 0.0,
-        top_p: 1.0,
-        seed: None,
+        sampling: &Sampling::greedy(),
     };
     let mut answer = host.generate(prompt, &options).await?;
     let mut ids = Vec::new();

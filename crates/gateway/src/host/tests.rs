@@ -13,7 +13,9 @@ async fn ask(url: &str) -> Result<Vec<Step>, Error> {
     let stop_ids = CipherIds::of_public_text(vec![9]);
     let key = ApiKey::new("hunter2".into()).unwrap();
     let host = Host::with_silence(url, Some(key), Duration::from_millis(1500))?;
-    let mut stream = host.generate(&prompt, &options(&stop_ids)).await?;
+    let mut stream = host
+        .generate(&prompt, &options(&stop_ids, &sampling()))
+        .await?;
     let mut steps = Vec::new();
     while let Some(step) = stream.next().await {
         if let Err(error) = step {
@@ -26,14 +28,21 @@ async fn ask(url: &str) -> Result<Vec<Step>, Error> {
     Ok(steps)
 }
 
-fn options(stop_ids: &CipherIds) -> Options<'_> {
+fn sampling() -> Sampling {
+    Sampling {
+        temperature: 0.5,
+        seed: Some(1),
+        ..Sampling::greedy()
+    }
+}
+
+fn options<'a>(stop_ids: &'a CipherIds, sampling: &'a Sampling) -> Options<'a> {
     Options {
         vocab_size: 10,
         stop_ids,
+        tells_stops: true,
         max_tokens: 4,
-        temperature: 0.5,
-        top_p: 1.0,
-        seed: Some(1),
+        sampling,
     }
 }
 
@@ -274,43 +283,73 @@ async fn bad_options_and_foreign_ids_are_not_sent() {
     let (url, requests) = host(stream_of("")).await;
     let client = Host::new(&url, None).unwrap();
     let of = |ids: &[u32]| CipherIds::of_public_text(ids.to_vec());
-    let (prompt, stop_ids, foreign) = (of(&[1]), of(&[]), of(&[10]));
-    let good = options(&stop_ids);
-    for (prompt, options) in [
-        (&of(&[]), good),
-        (&foreign, good),
-        (
-            &prompt,
-            Options {
-                stop_ids: &foreign,
-                ..good
-            },
-        ),
-        (
-            &prompt,
-            Options {
-                max_tokens: 0,
-                ..good
-            },
-        ),
-        (
-            &prompt,
-            Options {
-                temperature: f64::NAN,
-                ..good
-            },
-        ),
-        (
-            &prompt,
-            Options {
-                temperature: -0.1,
-                ..good
-            },
-        ),
-        (&prompt, Options { top_p: 0.0, ..good }),
-        (&prompt, Options { top_p: 1.1, ..good }),
-    ] {
-        assert!(client.generate(prompt, &options).await.is_err());
+    let (stop_ids, foreign) = (of(&[]), of(&[10]));
+    let good = sampling();
+    let bias = |value| Bias::new(of(&[1]), vec![value]);
+    let bad = [
+        Sampling {
+            temperature: f64::NAN,
+            ..sampling()
+        },
+        Sampling {
+            temperature: -0.1,
+            ..sampling()
+        },
+        Sampling {
+            top_p: 0.0,
+            ..sampling()
+        },
+        Sampling {
+            top_p: 1.1,
+            ..sampling()
+        },
+        Sampling {
+            min_p: 1.1,
+            ..sampling()
+        },
+        Sampling {
+            presence_penalty: 2.1,
+            ..sampling()
+        },
+        Sampling {
+            frequency_penalty: f64::INFINITY,
+            ..sampling()
+        },
+        Sampling {
+            repetition_penalty: 0.0,
+            ..sampling()
+        },
+        Sampling {
+            bias: bias(100.5),
+            ..sampling()
+        },
+        Sampling {
+            bias: bias(f64::NAN),
+            ..sampling()
+        },
+        Sampling {
+            bias: Bias::new(of(&[10]), vec![1.0]),
+            ..sampling()
+        },
+        Sampling {
+            logprobs: Some(65),
+            ..sampling()
+        },
+    ];
+    let none = Options {
+        max_tokens: 0,
+        ..options(&stop_ids, &good)
+    };
+    let mut wrong = vec![
+        (of(&[]), options(&stop_ids, &good)),
+        (of(&[10]), options(&stop_ids, &good)),
+        (of(&[1]), options(&foreign, &good)),
+        (of(&[1]), none),
+    ];
+    wrong.extend(bad.iter().map(|bad| (of(&[1]), options(&stop_ids, bad))));
+    for (place, (prompt, options)) in wrong.iter().enumerate() {
+        let asked = client.generate(prompt, options).await;
+        assert!(asked.is_err(), "case {place}");
     }
     assert!(requests.lock().await.is_empty());
 }
