@@ -56,6 +56,8 @@ struct Shared {
 
 struct Inbox {
     queue: VecDeque<Job>,
+    /// Texts of the jobs in a pass that are not in it: they wait, though their jobs are not in the queue.
+    behind_pass: usize,
     is_open: bool,
     is_aborted: bool,
 }
@@ -91,6 +93,7 @@ impl EncoderEngine {
             counters: Counters::default(),
             inbox: Mutex::new(Inbox {
                 queue: VecDeque::new(),
+                behind_pass: 0,
                 is_open: true,
                 is_aborted: false,
             }),
@@ -252,6 +255,7 @@ impl Shared {
                     self.give_back(jobs);
                 }
                 Err(error) => {
+                    self.inbox().behind_pass = 0;
                     for (job, _) in jobs {
                         self.counters.failed.add(1);
                         // Nobody may be waiting any longer.
@@ -295,6 +299,10 @@ impl Shared {
                         break;
                     }
                 }
+                let left = |(job, count): &(Job, usize)| {
+                    (job.request.texts.len() - job.done.len()).saturating_sub(*count)
+                };
+                inbox.behind_pass = jobs.iter().map(left).sum();
                 inbox.count_waiting(&self.counters);
                 return Some((part, jobs));
             }
@@ -311,6 +319,7 @@ impl Shared {
     /// Answers the jobs that are complete, and puts the others back where they were.
     fn give_back(&self, jobs: Vec<(Job, usize)>) {
         let mut inbox = self.inbox();
+        inbox.behind_pass = 0;
         for (job, _) in jobs.into_iter().rev() {
             if job.done.len() < job.request.texts.len() {
                 inbox.queue.push_front(job);
@@ -339,7 +348,8 @@ impl Inbox {
 
     fn count_waiting(&self, counters: &Counters) -> usize {
         let left = |job: &Job| job.request.texts.len() - job.done.len();
-        let waiting = self.queue.iter().map(left).sum();
+        let queued: usize = self.queue.iter().map(left).sum();
+        let waiting = queued + self.behind_pass;
         counters.waiting.set(waiting);
         waiting
     }
@@ -353,6 +363,7 @@ impl Drop for Closing<'_> {
         let mut inbox = self.0.inbox();
         inbox.is_open = false;
         inbox.queue.clear();
+        inbox.behind_pass = 0;
         self.0.counters.waiting.set(0);
     }
 }
