@@ -14,6 +14,7 @@ mod error;
 mod host;
 mod json;
 mod owner;
+mod parse;
 mod session;
 mod sse;
 mod stream;
@@ -35,6 +36,7 @@ pub use host::{
     ApiKey, Bias, DIALECTS, Dialect, Expected, Host, Options, Sampling, Tap, TokenTask, Traffic,
 };
 pub use owner::Owner;
+pub use parse::{AnswerParser, Part, REASONING_FORMATS, ReasoningFormat, TOOL_FORMATS, ToolFormat};
 pub use session::Session;
 pub use sse::EventParser;
 pub use stream::{Step, Stream};
