@@ -356,4 +356,25 @@ pub enum Error {
         /// The longest allowed.
         limit: usize,
     },
+    /// The JSON schema of a request cannot be followed exactly. Nothing was sent.
+    #[error("JSON schema: {reason}; leave this out of the schema, or ask without one")]
+    Schema {
+        /// What of the schema it is.
+        reason: String,
+    },
+    /// The tokenizer's tokens are no bytes, so no grammar can be followed.
+    #[error(
+        "JSON answers need a tokenizer whose tokens are bytes (ByteLevel, or ▁ with byte \
+         fallback), this model's decoder is {decoder}; ask without response_format"
+    )]
+    TokenBytes {
+        /// Its types.
+        decoder: String,
+    },
+    /// A grammar cannot go on.
+    #[error("the grammar of the answer {problem}; ask again, or with a simpler schema")]
+    Grammar {
+        /// Why, without anything of the answer.
+        problem: &'static str,
+    },
 }

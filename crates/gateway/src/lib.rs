@@ -3,7 +3,7 @@
 //! The order of reading: [`Text`] (tokenizer), [`ChatTemplate`] (messages to text), [`Owner`] (what
 //! the original model's folder says), [`Session`] (plain ids to cipher ids and back, after every
 //! check), [`Host`] (cipher ids over HTTP), the [`EventParser`] that reads its stream; for encoders
-//! [`EncoderOwner`] and [`EncoderSession`]. A [`Host`] takes [`equicrypt_cipher::CipherIds`] only,
+//! [`EncoderOwner`] and [`EncoderSession`]; for answers in JSON a [`Grammar`]. A [`Host`] takes [`equicrypt_cipher::CipherIds`] only,
 //! so plain ids cannot be sent.
 
 mod belongs;
@@ -11,6 +11,7 @@ mod chat;
 mod clock;
 mod encoder;
 mod error;
+mod grammar;
 mod host;
 mod json;
 mod owner;
@@ -32,6 +33,7 @@ pub use encoder::{
     Candidate, CipherText, EncoderOwner, EncoderSession, LabelledToken, Long, Prepared,
 };
 pub use error::Error;
+pub use grammar::{Grammar, GrammarVocabulary};
 pub use host::{
     ApiKey, Bias, DIALECTS, Dialect, Expected, Host, Options, Sampling, Tap, TokenTask, Traffic,
 };

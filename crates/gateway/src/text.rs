@@ -61,6 +61,10 @@ impl Text {
         TextStream::new(Arc::clone(&self.tokenizer))
     }
 
+    pub(crate) fn tokenizer(&self) -> &Arc<Tokenizer> {
+        &self.tokenizer
+    }
+
     /// The largest id of a token, plus one.
     #[must_use]
     pub fn vocab_size(&self) -> usize {
