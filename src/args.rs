@@ -1,6 +1,7 @@
 //! The command line, and nothing done about it yet.
 
 mod encoder;
+mod gateway;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use clap::builder::PossibleValue;
 use clap::{Parser, Subcommand, ValueEnum};
 
 pub(crate) use encoder::{Classify, Embed, EncoderArgs, FillMask, Rerank};
+pub(crate) use gateway::Gateway;
 
 use crate::models::{MODELS, Model};
 
@@ -45,6 +47,8 @@ pub(crate) enum Command {
     Serve(Serve),
     /// Ask an encrypted model one question and stream the decrypted answer
     Ask(Ask),
+    /// Serve OpenAI's API on this machine, for any client, with an encrypted model on any host behind it
+    Gateway(Gateway),
     /// Embed texts with an encrypted encoder: one JSON object a line
     Embed(Embed),
     /// Label texts, or their tokens, with an encrypted classifier: one JSON object a line

@@ -41,7 +41,8 @@ async fn ask(args: &Ask) -> Result<()> {
         .as_deref()
         .map(key::first_line)
         .transpose()?;
-    let host = Host::new(&args.host, api_key.map(ApiKey::new).transpose()?)?;
+    let api_key = api_key.map(ApiKey::new).transpose()?;
+    let host = Host::new(&args.host, api_key.as_ref())?;
     let manifest = match &args.manifest {
         Some(path) => read_manifest(path)?,
         None => host.manifest().await?,

@@ -27,7 +27,7 @@ impl Remote {
         let key = key::open(&args.key)?;
         let api_key = args.api_key_file.as_deref().map(key::first_line);
         let api_key = api_key.transpose()?.map(ApiKey::new).transpose()?;
-        let host = Host::new(&args.host, api_key)?;
+        let host = Host::new(&args.host, api_key.as_ref())?;
         let manifest = match &args.manifest {
             Some(path) => read_manifest(path)?,
             None => host.manifest().await?,

@@ -9,6 +9,7 @@ mod encrypt;
 mod export;
 mod fetch;
 mod fill_mask;
+mod gateway;
 mod import;
 mod inspect;
 mod keygen;
@@ -34,6 +35,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Tokens(args) => tokens::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Ask(args) => ask::run(&args),
+        Command::Gateway(args) => gateway::run(&args),
         Command::Embed(args) => embed::run(&args),
         Command::Classify(args) => classify::run(&args),
         Command::Rerank(args) => rerank::run(&args),

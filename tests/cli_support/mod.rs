@@ -9,6 +9,7 @@
 
 pub mod chat_model;
 pub mod gguf;
+pub mod recorder;
 pub mod server;
 pub mod weights;
 

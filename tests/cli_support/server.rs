@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
-use super::command;
+use super::{Place, command};
 
 /// A server on a free port. It is killed when dropped.
 pub struct Server {
@@ -25,11 +25,20 @@ impl Server {
 
     pub fn start_with(folder: &Path, options: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
         let mut command = command([OsStr::new("serve"), folder.as_os_str()]);
-        let mut child = command
-            .args(options)
-            .env("EQUICRYPT_LISTEN", "127.0.0.1:0")
-            .spawn()
-            .unwrap();
+        command.args(options).env("EQUICRYPT_LISTEN", "127.0.0.1:0");
+        Self::run(command, folder)
+    }
+
+    /// A gateway for the owner of `place`, with these options.
+    pub fn gateway(place: &Place, options: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
+        let mut command = gateway_command(place, &place.key());
+        command.args(options);
+        Self::run(command, &place.model())
+    }
+
+    /// Runs a command that serves; returns when it says that it does.
+    fn run(mut command: Command, folder: &Path) -> Self {
+        let mut child = command.spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         out.read_line(&mut line).unwrap();
@@ -69,6 +78,12 @@ impl Server {
 
     pub fn post(&self, path: &str, body: &str) -> (u16, String) {
         self.exchange("POST", path, body)
+    }
+
+    /// Open files and connections of the process.
+    pub fn open_files(&self) -> usize {
+        let dir = format!("/proc/{}/fd", self.child.id());
+        std::fs::read_dir(dir).unwrap().count()
     }
 
     /// A number of /metrics.
@@ -139,6 +154,14 @@ impl Drop for Server {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// `gateway` on a free port.
+pub fn gateway_command(place: &Place, key: &Path) -> Command {
+    let mut command = command([OsStr::new("gateway"), OsStr::new("--model")]);
+    command.arg(place.model()).arg("--key").arg(key);
+    command.args(["--listen", "127.0.0.1:0"]);
+    command
 }
 
 /// A request after which the server closes the connection.

@@ -22,11 +22,23 @@ pub struct Message {
     pub content: String,
 }
 
+/// A conversation as a template sees it.
+#[derive(Default)]
+pub struct Conversation {
+    /// OpenAI's messages, of which templates read `role`, `content`, `tool_calls` and others.
+    pub messages: Vec<Value>,
+    /// What the model may call: OpenAI's list of tools.
+    pub tools: Option<Value>,
+    /// Further variables of the template, such as `enable_thinking`.
+    pub variables: Map<String, Value>,
+}
+
 /// The model's chat template, a Jinja program that turns messages into the text that the model was
 /// trained on. It sees what transformers' `apply_chat_template` shows it; `strftime_now` is in UTC.
 pub struct ChatTemplate {
     environment: Environment<'static>,
     special_tokens: Map<String, Value>,
+    source: String,
 }
 
 impl ChatTemplate {
@@ -76,10 +88,28 @@ impl ChatTemplate {
         messages: &[Message],
         add_generation_prompt: bool,
     ) -> Result<String, Error> {
+        let messages = messages.iter().map(|message| json!(message)).collect();
+        let conversation = Conversation {
+            messages,
+            tools: None,
+            variables: Map::new(),
+        };
+        self.render_conversation(&conversation, add_generation_prompt)
+    }
+
+    /// As [`ChatTemplate::render`], with everything that OpenAI's messages may have.
+    pub fn render_conversation(
+        &self,
+        conversation: &Conversation,
+        add_generation_prompt: bool,
+    ) -> Result<String, Error> {
         let mut variables = self.special_tokens.clone();
-        variables.insert("messages".into(), json!(messages));
-        variables.insert("tools".into(), Value::Null);
+        let tools = conversation.tools.clone();
+        variables.insert("tools".into(), tools.unwrap_or_default());
         variables.insert("documents".into(), Value::Null);
+        variables.extend(conversation.variables.clone());
+        let messages = &conversation.messages;
+        variables.insert("messages".into(), json!(messages));
         variables.insert("add_generation_prompt".into(), json!(add_generation_prompt));
         self.environment
             .get_template(NAME)
@@ -117,7 +147,14 @@ impl ChatTemplate {
         Ok(Self {
             environment,
             special_tokens,
+            source: source.to_owned(),
         })
+    }
+
+    /// The program.
+    #[must_use]
+    pub fn source(&self) -> &str {
+        &self.source
     }
 }
 

@@ -336,6 +336,26 @@ pub enum Error {
         /// As much as was asked for.
         found: usize,
     },
+    /// The gateway's own address cannot be used.
+    #[error("cannot serve: {0}")]
+    Listen(std::io::Error),
+    /// No host can be used.
+    #[error("no host can be used: {faults}; the gateway asks again every few seconds")]
+    NoHost {
+        /// What is wrong with each.
+        faults: String,
+    },
+    /// A host serves something else than what was encrypted.
+    #[error(
+        "host {url}: the manifest that it publishes differs in {field}; nothing is sent to it, \
+         check what it serves"
+    )]
+    OtherManifest {
+        /// The host.
+        url: String,
+        /// The first field that differs.
+        field: &'static str,
+    },
     /// Nothing says which engine a host runs.
     #[error(
         "host {url}: cannot tell which engine this is ({found}); give --engine equicrypt, vllm, \
@@ -377,4 +397,32 @@ pub enum Error {
         /// Why, without anything of the answer.
         problem: &'static str,
     },
+}
+
+impl Error {
+    /// Whether another host might do better.
+    pub(crate) fn is_of_host(&self) -> bool {
+        match self {
+            Self::Connection { .. }
+            | Self::Silence { .. }
+            | Self::Protocol { .. }
+            | Self::CutOff { .. }
+            | Self::GaveUp { .. }
+            | Self::EventTooLong { .. }
+            | Self::OtherManifest { .. } => true,
+            Self::Refused { status, .. } => *status >= 500 || *status == 429,
+            _ => false,
+        }
+    }
+
+    /// Whether the host is well, and has too much to do.
+    pub(crate) fn is_of_load(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused {
+                status: 429 | 503,
+                ..
+            } | Self::GaveUp { .. }
+        )
+    }
 }

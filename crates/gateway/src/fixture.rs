@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use equicrypt_cipher::MasterKey;
+use equicrypt_spec::{FORMAT_VERSION, Manifest, Profile};
 use serde_json::{Map, Value, json};
 
 pub(crate) const VOCAB: usize = 264;
@@ -36,6 +38,25 @@ pub(crate) fn folder() -> tempfile::TempDir {
         &json!({"eos_token_id": [258, END]}),
     );
     dir
+}
+
+/// The key and the manifest of an encryption of the folder's model.
+pub(crate) fn encryption() -> (MasterKey, Manifest) {
+    let key = MasterKey::from_bytes([7; 32]);
+    let manifest = Manifest {
+        format_version: FORMAT_VERSION,
+        key_id: key.id(),
+        epoch: 0,
+        profile: Profile::Permute,
+        architecture: "llama".into(),
+        source_fingerprint: "01".repeat(32),
+        vocab_size: VOCAB,
+        plain_vocab_size: VOCAB,
+        dtype: "BF16".into(),
+        kept_id: None,
+        rotates_output: false,
+    };
+    (key, manifest)
 }
 
 pub(crate) fn write(dir: &Path, name: &str, value: &Value) {

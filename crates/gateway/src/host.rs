@@ -64,15 +64,19 @@ pub struct Host {
 
 impl Host {
     /// The host at `http://NAME[:PORT][/PREFIX]`. Connects only when asked for something.
-    pub fn new(url: &str, api_key: Option<ApiKey>) -> Result<Self, Error> {
+    pub fn new(url: &str, api_key: Option<&ApiKey>) -> Result<Self, Error> {
         Self::with_silence(url, api_key, SILENCE)
     }
 
     /// The manifest that the host publishes: the `equicrypt` object of the first entry of `GET
     /// /v1/models`.
     pub async fn manifest(&self) -> Result<Manifest, Error> {
-        let answer = self.models().await?;
-        let published = answer.pointer("/data/0/equicrypt");
+        self.manifest_of(&self.models().await?)
+    }
+
+    /// The manifest in the answer of `GET /v1/models`.
+    fn manifest_of(&self, models: &Value) -> Result<Manifest, Error> {
+        let published = models.pointer("/data/0/equicrypt");
         let Some(published @ Value::Object(_)) = published else {
             return Err(Error::NoManifest { url: self.name() });
         };
@@ -123,6 +127,13 @@ impl Host {
         Ok(Stream::new(response, self, options, exchange.flatten()))
     }
 
+    /// The same host, given up after another time without a byte.
+    #[must_use]
+    pub fn silent_for(mut self, silence: Duration) -> Self {
+        self.silence = silence;
+        self
+    }
+
     /// The same host, spoken to as this engine is.
     #[must_use]
     pub fn speaking(mut self, dialect: &'static Dialect) -> Self {
@@ -152,14 +163,15 @@ impl Host {
     /// As [`Host::new`], giving up after another time without a byte.
     pub(crate) fn with_silence(
         url: &str,
-        api_key: Option<ApiKey>,
+        api_key: Option<&ApiKey>,
         silence: Duration,
     ) -> Result<Self, Error> {
-        let authorization = api_key.map(|key| key.header()).transpose()?;
+        let authorization = api_key.map(ApiKey::header).transpose()?;
         let mut salt = [0; 16];
         getrandom::fill(&mut salt).map_err(Error::Randomness)?;
         let client = Client::builder()
             .connect_timeout(CONNECT)
+            .pool_max_idle_per_host(MOST_IDLE)
             .redirect(redirect::Policy::none())
             .referer(false)
             .no_proxy()
@@ -340,6 +352,8 @@ fn check_dialect(dialect: &Dialect, sampling: &Sampling) -> Result<(), Error> {
     }
 }
 
+/// Connections that wait for the next request.
+const MOST_IDLE: usize = 8;
 const SILENCE: Duration = Duration::from_secs(120);
 const MOST_BODY: usize = 4 << 20;
 const MOST_ERROR_BODY: usize = 64 << 10;

@@ -6,17 +6,23 @@
 //! [`EncoderOwner`] and [`EncoderSession`]; for answers in JSON a [`Grammar`]. A [`Host`] takes [`equicrypt_cipher::CipherIds`] only,
 //! so plain ids cannot be sent.
 
+mod answer;
+mod api;
 mod belongs;
 mod chat;
 mod clock;
 mod encoder;
 mod error;
 mod grammar;
+mod history;
 mod host;
 mod json;
+mod model;
 mod owner;
 mod parse;
+mod pool;
 mod session;
+mod settings;
 mod sse;
 mod stream;
 mod terminal;
@@ -28,7 +34,8 @@ mod fixture;
 #[cfg(test)]
 mod scripted_host;
 
-pub use chat::{ChatTemplate, Message};
+pub use api::{GatewayOptions, Model, serve_gateway};
+pub use chat::{ChatTemplate, Conversation, Message};
 pub use encoder::{
     Candidate, CipherText, EncoderOwner, EncoderSession, LabelledToken, Long, Prepared,
 };
@@ -37,8 +44,10 @@ pub use grammar::{Grammar, GrammarVocabulary};
 pub use host::{
     ApiKey, Bias, DIALECTS, Dialect, Expected, Host, Options, Sampling, Tap, TokenTask, Traffic,
 };
+pub use model::TextModel;
 pub use owner::Owner;
 pub use parse::{AnswerParser, Part, REASONING_FORMATS, ReasoningFormat, TOOL_FORMATS, ToolFormat};
+pub use pool::{HostState, Pool};
 pub use session::Session;
 pub use sse::EventParser;
 pub use stream::{Step, Stream};

@@ -4,7 +4,7 @@ use equicrypt_checkpoint::read_json;
 use equicrypt_spec::{MANIFEST_FILE, ModelConfig};
 use serde_json::Value;
 
-use crate::{ChatTemplate, Error, Message, Text};
+use crate::{ChatTemplate, Conversation, Error, Message, Text};
 
 /// What the original model's folder says, as far as the owner needs it to talk: tokenizer, chat
 /// template, the ids that end an answer, the longest context. The weights are not read.
@@ -74,16 +74,30 @@ impl Owner {
         self.prompt_of_text(&template.render(messages, true)?)
     }
 
+    /// The conversation as text, ending where the answer begins.
+    pub fn prompt_text(&self, conversation: &Conversation) -> Result<String, Error> {
+        let template = self.template.as_ref().ok_or_else(|| Error::NoTemplate {
+            dir: self.dir.clone(),
+        })?;
+        template.render_conversation(conversation, true)
+    }
+
+    /// Fails unless a prompt of so many tokens leaves room for an answer; gives that room.
+    pub fn room(&self, tokens: usize) -> Result<usize, Error> {
+        let limit = self.max_positions().saturating_sub(1);
+        match tokens {
+            0 => Err(Error::EmptyPrompt),
+            tokens if tokens > limit => Err(Error::PromptTooLong { tokens, limit }),
+            _ => Ok(self.max_positions() - tokens),
+        }
+    }
+
     /// The text as it stands as plain ids, with the checks of [`Owner::prompt`]: for models that
     /// continue texts.
     pub fn prompt_of_text(&self, text: &str) -> Result<Vec<u32>, Error> {
         let ids = self.text.encode(text)?;
-        let limit = self.max_positions().saturating_sub(1);
-        match ids.len() {
-            0 => Err(Error::EmptyPrompt),
-            tokens if tokens > limit => Err(Error::PromptTooLong { tokens, limit }),
-            _ => Ok(ids),
-        }
+        self.room(ids.len())?;
+        Ok(ids)
     }
 
     /// The tokenizer.

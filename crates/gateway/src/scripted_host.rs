@@ -3,9 +3,49 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use equicrypt_spec::Manifest;
+use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Mutex;
+
+/// A host that publishes this manifest, and answers requests by the scripts in turn, the last one
+/// for ever. Returns the address, and the requests for answers as they came.
+pub(crate) async fn model_host(
+    manifest: &Manifest,
+    scripts: Vec<Script>,
+) -> (String, Arc<Mutex<Vec<String>>>) {
+    let models = json!({ "object": "list", "data": [{ "id": "m", "equicrypt": manifest }] });
+    let models = [
+        head("200 OK", "application/json"),
+        models.to_string().into(),
+    ]
+    .concat();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    let requests = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&requests);
+    let scripts = Arc::new(scripts);
+    tokio::spawn(async move {
+        while let Ok((mut socket, _)) = listener.accept().await {
+            let (seen, scripts, models) = (Arc::clone(&seen), Arc::clone(&scripts), models.clone());
+            tokio::spawn(async move {
+                let request = request(&mut socket).await;
+                if request.starts_with("GET ") {
+                    let _ = socket.write_all(&models).await;
+                    return;
+                }
+                let place = {
+                    let mut seen = seen.lock().await;
+                    seen.push(request);
+                    (seen.len() - 1).min(scripts.len() - 1)
+                };
+                play(&mut socket, &scripts[place]).await;
+            });
+        }
+    });
+    (address, requests)
+}
 
 /// What the host sends, in writes of their own.
 pub(crate) struct Script {
@@ -23,20 +63,24 @@ pub(crate) async fn host(script: Script) -> (String, Arc<Mutex<Vec<String>>>) {
     tokio::spawn(async move {
         while let Ok((mut socket, _)) = listener.accept().await {
             seen.lock().await.push(request(&mut socket).await);
-            for write in &script.writes {
-                // The client may have hung up already, as it should after an error.
-                if socket.write_all(write).await.is_err() {
-                    break;
-                }
-                let _ = socket.flush().await;
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-            if script.hangs {
-                let _ = socket.read_u8().await;
-            }
+            play(&mut socket, &script).await;
         }
     });
     (address, requests)
+}
+
+async fn play(socket: &mut TcpStream, script: &Script) {
+    for write in &script.writes {
+        // The client may have hung up already, as it should after an error.
+        if socket.write_all(write).await.is_err() {
+            break;
+        }
+        let _ = socket.flush().await;
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    if script.hangs {
+        let _ = socket.read_u8().await;
+    }
 }
 
 async fn request(socket: &mut TcpStream) -> String {

@@ -65,6 +65,12 @@ impl Text {
         &self.tokenizer
     }
 
+    /// The id of a token.
+    #[must_use]
+    pub fn id_of(&self, token: &str) -> Option<u32> {
+        self.tokenizer.token_to_id(token)
+    }
+
     /// The largest id of a token, plus one.
     #[must_use]
     pub fn vocab_size(&self) -> usize {

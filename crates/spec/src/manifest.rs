@@ -72,6 +72,33 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// The first field in which another manifest is of another encryption; the dtype may differ.
+    #[must_use]
+    pub fn first_difference(&self, other: &Self) -> Option<&'static str> {
+        let same = [
+            ("key_id", self.key_id == other.key_id),
+            ("epoch", self.epoch == other.epoch),
+            ("profile", self.profile == other.profile),
+            ("architecture", self.architecture == other.architecture),
+            (
+                "source_fingerprint",
+                self.source_fingerprint == other.source_fingerprint,
+            ),
+            ("vocab_size", self.vocab_size == other.vocab_size),
+            (
+                "plain_vocab_size",
+                self.plain_vocab_size == other.plain_vocab_size,
+            ),
+            ("kept_id", self.kept_id == other.kept_id),
+            (
+                "rotates_output",
+                self.rotates_output == other.rotates_output,
+            ),
+        ];
+        let differs = same.into_iter().find(|(_, same)| !same);
+        differs.map(|(field, _)| field)
+    }
+
     /// The manifest's text.
     #[must_use]
     pub fn to_text(&self) -> String {

@@ -101,6 +101,34 @@ impl EncoderOwner {
         self.prepare(text, None, long)
     }
 
+    /// Plain ids as they are, the special ones included, as a client has them from this model's own
+    /// tokenizer. Fails on ids that are not the model's, and on more than it reads.
+    pub fn of_ids(&self, ids: Vec<u32>) -> Result<Prepared, Error> {
+        let size = self.config.vocab_size;
+        if ids.is_empty() {
+            return Err(Error::EmptyText);
+        }
+        if ids.iter().any(|id| *id as usize >= size) {
+            return Err(Error::ForeignIds {
+                what: "input",
+                vocab_size: size,
+            });
+        }
+        if ids.len() > self.max_tokens() {
+            return Err(Error::TextTooLong {
+                tokens: ids.len(),
+                limit: self.max_tokens(),
+            });
+        }
+        Ok(Prepared {
+            types: Vec::new(),
+            special: vec![false; ids.len()],
+            spans: vec![0..0; ids.len()],
+            truncated: false,
+            ids,
+        })
+    }
+
     /// Two texts as one, such as a query and a document.
     pub fn encode_pair(&self, first: &str, second: &str, long: Long) -> Result<Prepared, Error> {
         self.prepare(first, Some(second), long)

@@ -1,3 +1,5 @@
+use std::hint::black_box;
+
 use reqwest::header::HeaderValue;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -22,6 +24,17 @@ impl ApiKey {
             ));
         }
         Ok(key)
+    }
+
+    /// Whether `given` is the key. How long the comparison takes depends on the length of `given`
+    /// alone, so that timing it finds no byte of the key.
+    pub(crate) fn matches(&self, given: &str) -> bool {
+        let expected = self.0.bytes().chain(std::iter::repeat(0));
+        let differences = given
+            .bytes()
+            .zip(expected)
+            .fold(0, |seen, (a, b)| black_box(seen | (a ^ b)));
+        (differences == 0) & (given.len() == self.0.len())
     }
 
     /// The value of the `Authorization` header, which HTTP clients do not print.

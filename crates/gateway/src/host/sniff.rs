@@ -1,5 +1,6 @@
 //! Which engine a host runs, from what it says of itself.
 
+use equicrypt_spec::Manifest;
 use reqwest::StatusCode;
 use reqwest::header::CONTENT_TYPE;
 use serde_json::Value;
@@ -32,6 +33,22 @@ impl Host {
             _ => dialect,
         };
         Ok(self)
+    }
+
+    /// Checks that the host answers, and, if it publishes a manifest, that it is this one.
+    pub async fn still(&self, expected: &Manifest) -> Result<(), Error> {
+        let models = self.models().await?;
+        if models.pointer("/data/0/equicrypt").is_none() {
+            return Ok(());
+        }
+        let published = self.manifest_of(&models)?;
+        match published.first_difference(expected) {
+            None => Ok(()),
+            Some(field) => Err(Error::OtherManifest {
+                url: self.url(),
+                field,
+            }),
+        }
     }
 
     /// The answer of `GET /v1/models`.

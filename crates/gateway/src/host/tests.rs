@@ -12,7 +12,7 @@ async fn ask(url: &str) -> Result<Vec<Step>, Error> {
     let prompt = CipherIds::of_public_text(vec![3, 4]);
     let stop_ids = CipherIds::of_public_text(vec![9]);
     let key = ApiKey::new("hunter2".into()).unwrap();
-    let host = Host::with_silence(url, Some(key), Duration::from_millis(1500))?;
+    let host = Host::with_silence(url, Some(&key), Duration::from_millis(1500))?;
     let mut stream = host
         .generate(&prompt, &options(&stop_ids, &sampling()))
         .await?;

@@ -1,6 +1,7 @@
 //! `POST /completion` of llama.cpp's server (0c1e57098, `tools/server`). It cannot be told which ids end an answer: whoever
 //! reads it closes the connection. Its stream has no `[DONE]`; the last chunk says `"stop": true`. Samplers that are on
-//! unless told otherwise (`top_k`, `min_p`, a repetition window of 64) are told.
+//! unless told otherwise (`top_k`, `min_p`, a repetition window of 64) are told. Its penalties count the prompt's ids too, where
+//! those of other engines count the answer's only, but for the repetition penalty.
 
 use equicrypt_spec::wire::{FinishReason, PromptTokensDetails, TokenLogprob, Usage};
 use serde::Deserialize;
@@ -28,7 +29,7 @@ pub(super) fn body(ask: &Ask<'_>) -> serde_json::Result<Vec<u8>> {
         "presence_penalty": sampling.presence_penalty,
         "frequency_penalty": sampling.frequency_penalty,
         "repeat_penalty": sampling.repetition_penalty,
-        "repeat_last_n": -1,
+        "repeat_last_n": ask.prompt.len() + ask.options.max_tokens,
         "logit_bias": bias,
     });
     if let Some(seed) = sampling.seed {

@@ -94,7 +94,7 @@ fn every_request_says_everything() {
     assert_eq!(llama["logit_bias"], json!([[7, -2.5]]));
     assert_eq!(
         (&llama["n_probs"], &llama["repeat_last_n"]),
-        (&json!(2), &json!(-1))
+        (&json!(2), &json!(6))
     );
     assert!(llama["seed"].as_u64().unwrap() < u64::from(u32::MAX));
     let sglang = body("sglang", &sampling());

@@ -1,0 +1,94 @@
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use crate::Error;
+
+/// An error as OpenAI's clients expect it.
+#[derive(Debug)]
+pub(crate) struct ApiError {
+    status: StatusCode,
+    message: String,
+    param: Option<&'static str>,
+    code: Option<&'static str>,
+}
+
+impl ApiError {
+    pub(crate) fn new(status: StatusCode, message: impl Into<String>) -> Self {
+        Self {
+            status,
+            message: message.into(),
+            param: None,
+            code: None,
+        }
+    }
+
+    /// A field of a request that cannot be answered as it is.
+    pub(crate) fn field(param: &'static str, message: impl std::fmt::Display) -> Self {
+        Self {
+            param: Some(param),
+            ..Self::new(StatusCode::BAD_REQUEST, format!("{param}: {message}"))
+        }
+    }
+
+    pub(crate) fn body(&self) -> Value {
+        let kind = match self.status.as_u16() {
+            401 | 403 => "authentication_error",
+            404 | 405 => "not_found_error",
+            429 => "rate_limit_error",
+            400..500 => "invalid_request_error",
+            _ => "server_error",
+        };
+        json!({ "error": {
+            "message": self.message, "type": kind, "param": self.param, "code": self.code,
+        }})
+    }
+}
+
+impl From<Error> for ApiError {
+    fn from(error: Error) -> Self {
+        let (status, code) = match &error {
+            Error::PromptTooLong { .. } | Error::TextTooLong { .. } => {
+                (StatusCode::BAD_REQUEST, Some("context_length_exceeded"))
+            }
+            Error::EmptyPrompt
+            | Error::EmptyText
+            | Error::Template { .. }
+            | Error::NoTemplate { .. }
+            | Error::Option { .. }
+            | Error::Unable { .. }
+            | Error::Schema { .. }
+            | Error::TokenBytes { .. }
+            | Error::Grammar { .. }
+            | Error::Text { .. } => (StatusCode::BAD_REQUEST, None),
+            Error::Refused { status: 429, .. } => {
+                (StatusCode::TOO_MANY_REQUESTS, Some("host_overloaded"))
+            }
+            Error::NoHost { .. }
+            | Error::Connection { .. }
+            | Error::OtherManifest { .. }
+            | Error::Refused { status: 503, .. } => {
+                (StatusCode::SERVICE_UNAVAILABLE, Some("host_unavailable"))
+            }
+            Error::Silence { .. } => (StatusCode::GATEWAY_TIMEOUT, Some("host_silent")),
+            Error::Refused { .. }
+            | Error::Protocol { .. }
+            | Error::CutOff { .. }
+            | Error::GaveUp { .. }
+            | Error::EventTooLong { .. }
+            | Error::Cipher(_) => (StatusCode::BAD_GATEWAY, Some("host_failed")),
+            _ => (StatusCode::INTERNAL_SERVER_ERROR, None),
+        };
+        Self {
+            code,
+            ..Self::new(status, error.to_string())
+        }
+    }
+}
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        (self.status, Json(self.body())).into_response()
+    }
+}

@@ -1,0 +1,70 @@
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+
+use super::KeyArgs;
+
+#[derive(clap::Args)]
+pub(crate) struct Gateway {
+    #[command(flatten)]
+    pub(crate) key: KeyArgs,
+    /// The original's folder: tokenizer, chat template and configuration are read from it
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: PathBuf,
+    /// Where the encrypted model is served; given several times, requests go to the least loaded
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8700")]
+    pub(crate) upstream: Vec<String>,
+    /// Which engine runs there; asked for if not given
+    #[arg(long, value_enum)]
+    pub(crate) engine: Option<EngineName>,
+    /// The encrypted folder's equicrypt.json, for hosts that do not publish it: all but equicrypt
+    #[arg(long, value_name = "FILE")]
+    pub(crate) manifest: Option<PathBuf>,
+    /// The address to listen on; port 0 takes a free one
+    #[arg(
+        long,
+        value_name = "ADDRESS",
+        env = "EQUICRYPT_GATEWAY_LISTEN",
+        default_value = "127.0.0.1:8080"
+    )]
+    pub(crate) listen: SocketAddr,
+    /// The model's name for clients; the folder's name if not given
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Require the bearer token in the first line of this file from clients
+    #[arg(long, value_name = "FILE")]
+    pub(crate) api_key_file: Option<PathBuf>,
+    /// Send the bearer token in the first line of this file to the hosts
+    #[arg(long, value_name = "FILE")]
+    pub(crate) upstream_api_key_file: Option<PathBuf>,
+    /// Do not tell hosts which ids end an answer: close the connection when one comes
+    #[arg(long)]
+    pub(crate) hide_stops: bool,
+    /// How the model writes tool calls; by its chat template if not given
+    #[arg(long, value_name = "NAME")]
+    pub(crate) tool_format: Option<String>,
+    /// Give a host up that sends nothing for so many seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) upstream_timeout: u64,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EngineName {
+    Equicrypt,
+    Vllm,
+    Sglang,
+    Llamacpp,
+}
+
+impl EngineName {
+    /// Its row in the gateway's table.
+    pub(crate) fn row(self) -> &'static str {
+        match self {
+            Self::Equicrypt => "equicrypt",
+            Self::Vllm => "vllm",
+            Self::Sglang => "sglang",
+            Self::Llamacpp => "llamacpp",
+        }
+    }
+}
