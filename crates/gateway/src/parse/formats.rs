@@ -33,7 +33,7 @@ pub(super) enum Item {
     Name,
     /// Letters and the like that say nothing, or none.
     Word,
-    /// The arguments, a JSON object.
+    /// The arguments, a JSON object or a string with one in it.
     Arguments,
     /// A JSON object of the tool's name and the arguments.
     Object,
@@ -218,6 +218,16 @@ const TOOL_CALL: Marked = Marked {
                 Item::Name,
                 Item::Mark(">"),
                 Item::Parameters,
+                Item::Mark("</tool_call>"),
+            ],
+        ),
+        Item::When(
+            '[',
+            &[
+                Item::Mark("["),
+                Item::Object,
+                Item::Again(",", 1),
+                Item::Mark("]"),
                 Item::Mark("</tool_call>"),
             ],
         ),

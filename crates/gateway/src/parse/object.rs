@@ -226,8 +226,9 @@ pub(super) fn valid_name(name: &str) -> bool {
     !name.trim().is_empty() && name.len() <= MOST_NAME && !name.chars().any(char::is_control)
 }
 
-/// The arguments as an object's text: an object, such in a string, or nothing.
-fn object_of(value: &str) -> Option<String> {
+/// Arguments as the text of an object, from the JSON text of an object, of a string with one in it,
+/// or of nothing; `None` if they are something else.
+pub(super) fn object_of(value: &str) -> Option<String> {
     let text = match value.starts_with('"') {
         true => serde_json::from_str::<String>(value).ok()?,
         false => value.to_owned(),

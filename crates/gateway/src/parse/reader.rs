@@ -1,6 +1,6 @@
 use super::formats::{Item, Marked};
 use super::literal::{Literal, Match};
-use super::object::{CallObject, MOST_NAME, Taken};
+use super::object::{CallObject, MOST_NAME, Taken, object_of};
 use super::output::Output;
 use super::parameters::{Element, Parameters};
 use super::scan::{Scan, Scanner};
@@ -21,6 +21,8 @@ enum Now {
     Nothing,
     Text(Literal),
     Arguments(Scanner),
+    /// Arguments in a string, and its text.
+    Quoted(Scanner, String),
     Object(CallObject),
     Parameters(Parameters),
 }
@@ -133,21 +135,31 @@ impl Reader {
     }
 
     fn arguments(&mut self, c: char, output: &mut Output) -> Step {
-        let scan = match &mut self.now {
-            Now::Arguments(scanner) => scanner.step(c),
-            _ if c.is_whitespace() => return Step::More,
-            _ if c != '{' => Scan::Broken,
-            now => {
-                let mut scanner = Scanner::new();
-                let scan = scanner.step(c);
-                *now = Now::Arguments(scanner);
-                scan
-            }
-        };
-        if matches!(scan, Scan::Before | Scan::Broken) {
-            return Step::Broken(c.len_utf8());
+        if matches!(self.now, Now::Nothing) {
+            self.now = match c {
+                '{' => Now::Arguments(Scanner::new()),
+                '"' => Now::Quoted(Scanner::new(), String::new()),
+                _ if c.is_whitespace() => return Step::More,
+                _ => return Step::Broken(c.len_utf8()),
+            };
         }
-        output.arguments(c.encode_utf8(&mut [0; 4]));
+        let (scan, quoted) = match &mut self.now {
+            Now::Arguments(scanner) => (scanner.step(c), None),
+            Now::Quoted(scanner, text) => {
+                text.push(c);
+                (scanner.step(c), Some(text))
+            }
+            _ => (Scan::Broken, None),
+        };
+        match (scan, quoted) {
+            (Scan::Before | Scan::Broken, _) => return Step::Broken(c.len_utf8()),
+            (_, None) => output.arguments(c.encode_utf8(&mut [0; 4])),
+            (Scan::More, Some(_)) => {}
+            (Scan::Last, Some(text)) => match object_of(text) {
+                Some(arguments) => output.arguments(&arguments),
+                None => return Step::Broken(c.len_utf8()),
+            },
+        }
         match scan {
             Scan::Last => self.completed(output),
             _ => Step::More,

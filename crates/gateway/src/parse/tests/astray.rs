@@ -78,6 +78,11 @@ fn behind_their_name_the_rest_is_content() {
             &["f({\"a\": 1)", "<parameter=b>2"],
         ),
         ("mistral-args", "[TOOL_CALLS]f[ARGS]no", &["f()", "no"]),
+        (
+            "mistral-args",
+            "[TOOL_CALLS]f[ARGS] \"no\"",
+            &["f()", " \"no\""],
+        ),
     ] {
         assert_eq!(read(format, answer), expected, "{answer}");
     }

@@ -31,6 +31,13 @@ fn hermes() {
 }
 
 #[test]
+fn lists_in_a_tool_call() {
+    let object = "{\"name\": \"get_weather\", \"arguments\": {\"city\": \"Oslo\"}}";
+    let list = format!("<tool_call>\n[{object}, {object}]\n</tool_call>\n");
+    assert_eq!(read("hermes", &list), [CALL, CALL]);
+}
+
+#[test]
 fn arguments_in_other_forms() {
     for (written, arguments) in [
         (
@@ -124,6 +131,8 @@ fn mistral() {
         );
         let id = "[TOOL_CALLS]get_weather[CALL_ID]a1b2c3d4e[ARGS]{\"city\": \"Oslo\"}";
         assert_eq!(read(format, id), [CALL]);
+        let quoted = "[TOOL_CALLS]get_weather[ARGS]\"{\\\"city\\\": \\\"Oslo\\\"}\"";
+        assert_eq!(read(format, quoted), [CALL]);
     }
 }
 
