@@ -169,6 +169,70 @@ fn nonsense_ends_within_the_budget_and_follows_the_schema() {
     }
 }
 
+/// A schema of the keywords that [`check`] knows.
+fn any_schema(dice: &mut Dice, depth: usize) -> Value {
+    let pair = |dice: &mut Dice, sides: usize| {
+        let low = dice.roll(sides);
+        (low, low + dice.roll(sides))
+    };
+    match dice.roll(if depth == 0 { 6 } else { 9 }) {
+        0 => json!({"type": ["boolean", "null"]}),
+        1 => json!({"enum": ["a", "ab", dice.roll(100), -0.5, null, {"a": [true]}]}),
+        2 | 3 => {
+            let kind = ["number", "integer"][dice.roll(2)];
+            let (low, high) = pair(dice, 100_000);
+            let scale = [1.0, 10.0, 1000.0][dice.roll(3)];
+            let low = low as f64 / scale - dice.roll(2000) as f64;
+            let high = low.ceil() + high as f64 / scale;
+            match dice.roll(3) {
+                0 => json!({"type": kind, "minimum": low}),
+                1 => json!({"type": kind, "maximum": high}),
+                _ => json!({"type": kind, "minimum": low, "maximum": high}),
+            }
+        }
+        4 => json!({"type": "string"}),
+        5 => {
+            let (low, high) = pair(dice, 8);
+            json!({"type": "string", "minLength": low, "maxLength": high})
+        }
+        6 => {
+            let (low, high) = pair(dice, 3);
+            json!({"type": "array", "items": any_schema(dice, depth - 1), "minItems": low,
+                "maxItems": high})
+        }
+        7 => json!({"anyOf": [any_schema(dice, depth - 1), any_schema(dice, depth - 1)]}),
+        _ => {
+            let names = ["b", "a", "a\"\u{1}é", "<|im_end|>", ""];
+            let names = &names[..dice.roll(names.len() + 1)];
+            let mut properties = serde_json::Map::new();
+            for name in names {
+                properties.insert((*name).into(), any_schema(dice, depth - 1));
+            }
+            let required: Vec<&&str> = names.iter().filter(|_| dice.roll(2) == 0).collect();
+            let others = [json!(false), json!(true), any_schema(dice, 0)];
+            json!({"type": "object", "properties": properties, "required": required,
+                "additionalProperties": others[dice.roll(3)]})
+        }
+    }
+}
+
+#[test]
+fn nonsense_follows_any_schema() {
+    for model in models() {
+        for seed in 0..200 {
+            let mut dice = Dice(seed);
+            let schema = any_schema(&mut dice, 2);
+            for _ in 0..3 {
+                let (text, _) = answer(&model, &schema, &mut dice);
+                let value: Value = serde_json::from_str(&text)
+                    .unwrap_or_else(|error| panic!("{schema}: {error}: {text}"));
+                check(&schema, &schema, &value)
+                    .unwrap_or_else(|broken| panic!("{schema}: {broken}: {text}"));
+            }
+        }
+    }
+}
+
 /// As much of JSON Schema as the schemas above need.
 fn check(root: &Value, schema: &Value, value: &Value) -> Result<(), String> {
     let broken = |keyword: &str| Err(keyword.to_string());
@@ -245,6 +309,7 @@ fn check(root: &Value, schema: &Value, value: &Value) -> Result<(), String> {
                 let mut others = found.iter().filter(|(name, _)| known.get(name).is_none());
                 match rule {
                     Value::Bool(false) => others.next().is_none(),
+                    Value::Bool(true) => true,
                     rule => others.all(|(_, value)| check(root, rule, value).is_ok()),
                 }
             }
@@ -312,6 +377,7 @@ fn what_is_not_supported_is_refused_by_name() {
         ),
         (json!({"enum": []}), "anyOf is empty"),
         (json!({"const": 9_007_199_254_740_993_u64}), "2^53"),
+        (json!({"type": "number", "minimum": 1e20}), "2^53"),
         (
             json!({"type": "integer", "minimum": 3, "maximum": 2}),
             "nsatisfiable",

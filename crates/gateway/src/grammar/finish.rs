@@ -14,8 +14,8 @@ use crate::Error;
 pub(super) fn completion(matcher: &Matcher, mut guard: Guard) -> Result<Option<Vec<u8>>, Error> {
     let mut matcher = matcher.clone();
     let mut bytes = Vec::new();
-    let mut inside = HashMap::<(Vec<u32>, u8), usize>::new();
-    let mut outside = inside.clone();
+    let mut inside = HashMap::new();
+    let mut outside = HashMap::new();
     while bytes.len() < LONGEST {
         if matcher.is_accepting().map_err(broken)? {
             return Ok(Some(bytes));
@@ -25,18 +25,19 @@ pub(super) fn completion(matcher: &Matcher, mut guard: Guard) -> Result<Option<V
         if !in_string {
             inside.clear();
         }
-        let visits = if in_string { &mut inside } else { &mut outside };
+        let places = if in_string { &mut inside } else { &mut outside };
+        let visits = places.entry(mask.as_slice().to_vec());
+        let visits: &mut [u16; 256] = visits.or_insert([0; 256]);
         let next = (0..=u8::MAX)
             .filter(|byte| mask.is_allowed((*byte).into()) && guard.clone().feed(&[*byte]))
             .min_by_key(|byte| {
-                let count = visits.get(&(mask.as_slice().to_vec(), *byte));
-                let count = count.copied().unwrap_or(0);
+                let count = visits[usize::from(*byte)];
                 (!closes(*byte, in_string), count, rank(*byte, in_string))
             });
         let Some(next) = next else {
             return Ok(None);
         };
-        *visits.entry((mask.as_slice().to_vec(), next)).or_default() += 1;
+        visits[usize::from(next)] += 1;
         guard.feed(&[next]);
         matcher.consume_tokens(&as_ids(&[next])).map_err(broken)?;
         bytes.push(next);

@@ -125,11 +125,13 @@ impl Survey {
                     highest = highest.max(self.visit(field, depth + 1)?);
                 }
             }
-            // The parser reads numbers as f64, which would change this one.
+            // The parser takes numbers for f64 with an integer part in i64: larger ones would be
+            // others.
             Value::Number(number) => {
                 let integer = number.as_i64().map(i64::unsigned_abs).or(number.as_u64());
-                if integer.is_some_and(|integer| integer > EXACT) {
-                    return Err(refused("it has an integer beyond 2^53"));
+                let size = number.as_f64().map_or(f64::INFINITY, f64::abs);
+                if integer.is_some_and(|integer| integer > EXACT) || size > EXACT as f64 {
+                    return Err(refused("it has a number beyond 2^53"));
                 }
             }
             Value::Null | Value::Bool(_) | Value::String(_) => {}

@@ -48,10 +48,10 @@ impl GrammarVocabulary {
         }
 
         let bytes = |id: &u32| tokens.get(*id as usize).map_or(&[][..], |token| token);
-        let is_fallback = |id: &u32| fallbacks.get(*id as usize).copied();
+        let fallback = |id: &u32| fallbacks.get(*id as usize).copied().unwrap_or(false);
         let mut sorted: Vec<u32> = (0..).take(vocab_size).collect();
         sorted.retain(|id| !bytes(id).is_empty());
-        sorted.sort_by_key(|id| (bytes(id), is_fallback(id), *id));
+        sorted.sort_by_key(|id| (bytes(id), fallback(id), *id));
         sorted.dedup_by(|a, b| bytes(a) == bytes(b));
         Ok(Self(Arc::new(Tables {
             tokenizer,
@@ -214,3 +214,125 @@ fn alphabet() -> HashMap<char, u8> {
 
 /// Longer tokens (runs of spaces) are of no use in JSON.
 const LONGEST: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::fixture::{END, START, VOCAB, folder, write};
+
+    #[test]
+    fn bytes_of_a_byte_level_tokenizer() {
+        let text = Text::open(folder().path()).unwrap();
+        let vocabulary = GrammarVocabulary::new(&text, &[END, b'z'.into()], VOCAB).unwrap();
+        for byte in (0..=u8::MAX).filter(|byte| *byte != b'z') {
+            assert_eq!(vocabulary.bytes(byte.into()), Some(&[byte][..]));
+        }
+        for id in [b'z'.into(), START, END, 258, 259, 263, 264, u32::MAX] {
+            assert_eq!(vocabulary.bytes(id), None, "{id}");
+        }
+        let special = "a<|im_start|>".as_bytes();
+        assert_eq!(vocabulary.tokenize(special).len(), special.len());
+        assert_eq!(vocabulary.tokenize(&[0xe2, 0x82]), [0xe2, 0x82]);
+        assert_eq!(vocabulary.tokenize(b"azb"), [u32::from(b'a')]);
+    }
+
+    /// As Llama 2's: a space in front, `▁` for a space, bytes where there is no letter.
+    fn sentencepiece(decoder: Value) -> Text {
+        let mut vocab = serde_json::Map::new();
+        for token in ["<unk>", "<s>", "</s>"] {
+            vocab.insert(token.into(), json!(vocab.len()));
+        }
+        for byte in 0..=u8::MAX {
+            vocab.insert(format!("<0x{byte:02X}>"), json!(vocab.len()));
+        }
+        for token in ["▁", "{", "\"", "a", "▁{", "{\"", "a\"", ":", "▁a"] {
+            vocab.insert(token.into(), json!(vocab.len()));
+        }
+        let special = ["<unk>", "<s>", "</s>"]
+            .iter()
+            .enumerate()
+            .map(|(id, token)| {
+                json!({"id": id, "content": token, "special": true, "single_word": false,
+                "lstrip": false, "rstrip": false, "normalized": false})
+            });
+        let dir = tempfile::tempdir().unwrap();
+        let tokenizer = json!({
+            "version": "1.0", "truncation": null, "padding": null, "post_processor": null,
+            "added_tokens": special.collect::<Vec<_>>(),
+            "normalizer": {"type": "Sequence", "normalizers": [
+                {"type": "Prepend", "prepend": "▁"},
+                {"type": "Replace", "pattern": {"String": " "}, "content": "▁"},
+            ]},
+            "pre_tokenizer": null, "decoder": decoder,
+            "model": {"type": "BPE", "vocab": vocab, "unk_token": "<unk>", "fuse_unk": true,
+                "byte_fallback": true,
+                "merges": [["▁", "{"], ["{", "\""], ["a", "\""], ["▁", "a"]]},
+        });
+        write(dir.path(), "tokenizer.json", &tokenizer);
+        Text::open(dir.path()).unwrap()
+    }
+
+    fn llama_decoder() -> Value {
+        json!({"type": "Sequence", "decoders": [
+            {"type": "Replace", "pattern": {"String": "▁"}, "content": " "},
+            {"type": "ByteFallback"}, {"type": "Fuse"},
+            {"type": "Strip", "content": " ", "start": 1, "stop": 0},
+        ]})
+    }
+
+    #[test]
+    fn bytes_of_a_sentencepiece_tokenizer() {
+        let text = sentencepiece(llama_decoder());
+        let vocabulary = GrammarVocabulary::new(&text, &[2], 300).unwrap();
+        assert_eq!(vocabulary.bytes(1), None);
+        assert_eq!(vocabulary.bytes(3 + 0xe2), Some(&[0xe2][..]));
+        assert_eq!(vocabulary.bytes(259), Some(&b" "[..]));
+        assert_eq!(vocabulary.bytes(263), Some(&b" {"[..]));
+        assert_eq!(vocabulary.bytes(290), None);
+        // A letter is its own token, not its byte's; the space in front is not forced.
+        assert_eq!(vocabulary.tokenize(b"{"), [260]);
+        assert_eq!(vocabulary.tokenize(b"{\"a\":"), [264, 265, 266]);
+        assert_eq!(
+            vocabulary.tokenize(" é".as_bytes()),
+            [259, 3 + 0xc3, 3 + 0xa9]
+        );
+        assert_eq!(vocabulary.tokenize(b"\n{"), [3 + 10, 260]);
+    }
+
+    #[test]
+    fn one_space_may_lead_and_bytes_may_spell_letters() {
+        let text = sentencepiece(llama_decoder());
+        let vocabulary = GrammarVocabulary::new(&text, &[2], 300).unwrap();
+        let byte = |byte: u8| 3 + u32::from(byte);
+        for (answer, ends) in [
+            (&[263, byte(b'}')][..], true),
+            (&[259, 260, byte(b'}')], true),
+            (&[byte(b'{'), byte(b'}')], true),
+            (&[259, 263], false),
+            (&[260, 259], false),
+        ] {
+            let mut grammar = crate::Grammar::json_object(&vocabulary).unwrap();
+            let follows = answer
+                .iter()
+                .all(|id| grammar.allows(*id).unwrap() && grammar.take(*id).is_ok());
+            assert_eq!(follows && grammar.must_end(), ends, "{answer:?}");
+        }
+    }
+
+    #[test]
+    fn other_tokenizers_are_refused_by_their_decoder() {
+        for (decoder, named) in [
+            (
+                json!({"type": "WordPiece", "prefix": "##", "cleanup": true}),
+                "WordPiece",
+            ),
+            (Value::Null, "none"),
+        ] {
+            let text = sentencepiece(decoder);
+            let error = GrammarVocabulary::new(&text, &[2], 300).err().unwrap();
+            assert!(error.to_string().contains(named), "{error}");
+        }
+    }
+}
