@@ -11,7 +11,9 @@ impl Constraint {
         let vocabulary = model.grammar_vocabulary()?;
         Ok(Self(match form {
             Form::JsonObject => Grammar::json_object(vocabulary)?,
-            Form::JsonSchema(schema) => Grammar::json_schema(vocabulary, schema)?,
+            Form::JsonSchema(schema) | Form::Call(schema) => {
+                Grammar::json_schema(vocabulary, schema)?
+            }
         }))
     }
 

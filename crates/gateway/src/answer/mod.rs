@@ -39,6 +39,8 @@ pub(crate) enum Form {
     JsonObject,
     /// JSON of this schema.
     JsonSchema(serde_json::Value),
+    /// A tool call, as JSON of this schema; as it comes where the schema cannot be followed exactly.
+    Call(serde_json::Value),
 }
 
 /// What was added to an answer.
@@ -103,7 +105,12 @@ impl Answer {
                 let made = tokio::task::spawn_blocking(move || Constraint::new(&model, &form));
                 let problem = "could not be made";
                 let made = made.await.map_err(|_| Error::Grammar { problem })?;
-                Some(made?)
+                match made {
+                    Err(Error::Schema { .. }) if matches!(question.form, Some(Form::Call(_))) => {
+                        None
+                    }
+                    made => Some(made?),
+                }
             }
             None => None,
         };

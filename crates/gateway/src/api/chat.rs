@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 use super::answers::{Answers, Chunks, bytes, reason};
 use super::chat_request::{ChatRequest, ToolChoice};
 use super::error::ApiError;
-use super::{App, logprobs, request, sse};
+use super::{App, logprobs, request, required, sse};
 use crate::answer::{Piece, Question};
 use crate::parse::{AnswerParser, Part};
 use crate::{Error, TextModel};
@@ -61,6 +61,7 @@ impl Asked {
         let top = request.logprobs()?;
         let (form, choice) = (request.form()?, request.tool_choice()?);
         let tools = request.tool_names()?;
+        let described = request.tools.clone().unwrap_or_default();
         let may_call = choice != ToolChoice::None;
         if form.is_some() && may_call {
             let both = "cannot be combined with tools; say tool_choice: \"none\"";
@@ -74,11 +75,21 @@ impl Asked {
         }
         let owner = model.session().owner();
         let prompt_text = owner.prompt_text(&conversation)?;
-        let opening = match &choice {
-            ToolChoice::Required(name) => model.tool_format().opening(name.as_deref()),
-            _ => String::new(),
+        let inside_reasoning = model.opens_reasoning(&prompt_text);
+        let (opening, form) = match &choice {
+            ToolChoice::Required(name) => {
+                let (call, form) = required::call(model.tool_format(), &described, name.as_deref());
+                // A call belongs behind the thoughts that the template has begun.
+                let close = model
+                    .reasoning_format()
+                    .map_or("", |format| format.marks()[1]);
+                match inside_reasoning {
+                    true => (format!("\n{close}\n\n{call}"), form),
+                    false => (call, form),
+                }
+            }
+            _ => (String::new(), form),
         };
-        let inside_reasoning = opening.is_empty() && model.opens_reasoning(&prompt_text);
         let prompt_text = prompt_text + &opening;
         let prompt = model.history().encode(owner.text(), &prompt_text)?;
         let room = owner.room(prompt.len())?;

@@ -11,6 +11,7 @@ mod info;
 mod live;
 mod logprobs;
 mod request;
+mod required;
 mod responses;
 mod sse;
 #[cfg(test)]

@@ -6,6 +6,8 @@ pub struct ToolFormat {
     signs: &'static [&'static str],
     /// An answer's beginning that makes it a call: before the tool's name, and behind it.
     opening: (&'static str, &'static str),
+    /// Whether the arguments behind the opening are a JSON object.
+    opens_json: bool,
     marks: &'static [&'static str],
     /// The marks that begin calls, anywhere in an answer.
     pub(super) marked: &'static [Marked],
@@ -53,6 +55,7 @@ pub static TOOL_FORMATS: &[ToolFormat] = &[
         name: "qwen3-coder",
         signs: &["<tool_call>", "<function=", "<parameter="],
         opening: ("<tool_call>\n<function=", ">\n"),
+        opens_json: false,
         marks: &["<tool_call>", "</tool_call>"],
         marked: &[TOOL_CALL, FUNCTION],
         bare: &[],
@@ -62,6 +65,7 @@ pub static TOOL_FORMATS: &[ToolFormat] = &[
         name: "hermes",
         signs: &["<tool_call>", "\"name"],
         opening: ("<tool_call>\n{\"name\": \"", "\", \"arguments\":"),
+        opens_json: true,
         marks: &["<tool_call>", "</tool_call>"],
         marked: &[TOOL_CALL],
         bare: &[],
@@ -71,6 +75,7 @@ pub static TOOL_FORMATS: &[ToolFormat] = &[
         name: "mistral-args",
         signs: &["[TOOL_CALLS]", "[ARGS]"],
         opening: ("[TOOL_CALLS]", "[ARGS]"),
+        opens_json: true,
         marks: &["[TOOL_CALLS]", "[CALL_ID]", "[ARGS]"],
         marked: &[TOOL_CALLS],
         bare: &[],
@@ -80,6 +85,7 @@ pub static TOOL_FORMATS: &[ToolFormat] = &[
         name: "mistral",
         signs: &["[TOOL_CALLS]"],
         opening: ("[TOOL_CALLS][{\"name\": \"", "\", \"arguments\":"),
+        opens_json: true,
         marks: &["[TOOL_CALLS]", "[CALL_ID]", "[ARGS]"],
         marked: &[TOOL_CALLS],
         bare: &[],
@@ -92,6 +98,7 @@ pub static TOOL_FORMATS: &[ToolFormat] = &[
             "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>",
             "\n```json\n",
         ),
+        opens_json: true,
         marks: DEEPSEEK_MARKS,
         marked: &[Marked {
             mark: "<｜tool▁calls▁begin｜>",
@@ -118,6 +125,7 @@ pub static TOOL_FORMATS: &[ToolFormat] = &[
             "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>",
             "<｜tool▁sep｜>",
         ),
+        opens_json: true,
         marks: DEEPSEEK_MARKS,
         marked: &[Marked {
             mark: "<｜tool▁calls▁begin｜>",
@@ -139,6 +147,7 @@ pub static TOOL_FORMATS: &[ToolFormat] = &[
         name: "llama3",
         signs: &["{\"name\": function name, \"parameters\""],
         opening: ("{\"name\": \"", "\", \"parameters\":"),
+        opens_json: true,
         marks: &["<|python_tag|>"],
         marked: &[Marked {
             mark: "<|python_tag|>",
@@ -152,6 +161,7 @@ pub static TOOL_FORMATS: &[ToolFormat] = &[
         name: "json",
         signs: &["tools"],
         opening: ("{\"name\": \"", "\", \"arguments\":"),
+        opens_json: true,
         marks: &[],
         marked: &[Marked {
             mark: "```",
@@ -198,6 +208,16 @@ impl ToolFormat {
         }
         .unwrap_or(tool);
         format!("{before}{tool}{behind}")
+    }
+
+    /// What an opening has before the tool's name, and behind it.
+    pub(crate) fn around_name(&self) -> [&'static str; 2] {
+        [self.opening.0, self.opening.1]
+    }
+
+    /// Whether an opening with a tool's name goes on with a JSON object of its arguments.
+    pub(crate) fn opens_json(&self) -> bool {
+        self.opens_json
     }
 
     /// The special tokens, as text, that the format uses as marks: they must stay in the decoded
