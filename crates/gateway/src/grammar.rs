@@ -15,6 +15,10 @@ mod vocabulary;
 
 #[cfg(test)]
 mod adversary;
+#[cfg(test)]
+mod harness;
+#[cfg(test)]
+mod tests;
 
 use llguidance::Matcher;
 use serde_json::{Value, json};

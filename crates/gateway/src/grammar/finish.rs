@@ -32,7 +32,7 @@ pub(super) fn completion(matcher: &Matcher, mut guard: Guard) -> Result<Option<V
             .filter(|byte| mask.is_allowed((*byte).into()) && guard.clone().feed(&[*byte]))
             .min_by_key(|byte| {
                 let count = visits[usize::from(*byte)];
-                (!closes(*byte, in_string), count, rank(*byte, in_string))
+                (opens(*byte, in_string), count, rank(*byte, in_string))
             });
         let Some(next) = next else {
             return Ok(None);
@@ -45,17 +45,18 @@ pub(super) fn completion(matcher: &Matcher, mut guard: Guard) -> Result<Option<V
     Ok(None)
 }
 
-fn closes(byte: u8, in_string: bool) -> bool {
-    if in_string {
-        byte == b'"'
-    } else {
-        matches!(byte, b'}' | b']')
+/// What ends a string, a value or a list comes before everything else.
+fn opens(byte: u8, in_string: bool) -> u8 {
+    match (byte, in_string) {
+        (b'"', true) | (b'}' | b']', false) => 0,
+        (b',' | b':', false) => 1,
+        _ => 2,
     }
 }
 
 /// The order in which bytes are tried: outside strings what is short, inside what is plain.
 fn rank(byte: u8, in_string: bool) -> (usize, u8) {
-    let order: &[u8] = if in_string { b"" } else { b",:\"0123456789ntf" };
+    let order: &[u8] = if in_string { b"" } else { b"\"0123456789ntf" };
     let listed = order.iter().position(|listed| *listed == byte);
     let class = match byte {
         b'a'..=b'z' => 0,
