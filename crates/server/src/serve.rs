@@ -1,6 +1,7 @@
 use std::future::Future;
 use std::time::Duration;
 
+use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
@@ -40,6 +41,11 @@ pub async fn serve(
         // An error means that nobody waits for the deadline any longer.
         let _ = stopping.send(());
     };
+    // Ids are small and come one by one: each goes out at once.
+    let listener = listener.tap_io(|socket| {
+        // A socket that cannot do it is slower, not wrong.
+        let _ = socket.set_nodelay(true);
+    });
     let serving = axum::serve(listener, app(host, options.key)).with_graceful_shutdown(graceful);
     let deadline = async {
         if stopped.await.is_err() {

@@ -57,6 +57,7 @@ impl From<Error> for ApiError {
             | Error::Template { .. }
             | Error::NoTemplate { .. }
             | Error::Option { .. }
+            | Error::ForeignIds { .. }
             | Error::Unable { .. }
             | Error::Schema { .. }
             | Error::TokenBytes { .. }
