@@ -43,6 +43,12 @@ pub(crate) enum Command {
     Inspect(Inspect),
     /// Encrypt or decrypt token ids: a JSON list on standard input, a JSON list on standard output
     Tokens(Tokens),
+    /// Write a SECRET Hugging Face tokenizer of cipher ids, for the owner's own Python programs
+    ///
+    /// AutoTokenizer.from_pretrained(DIR) then turns text into cipher ids and cipher ids into text, for any engine that
+    /// takes token ids. The folder IS the vocabulary secret: who has it reads every prompt and every answer, so keep it like
+    /// the key, use it on the owner's machine only, and never upload it or give it to the host.
+    Tokenizer(Tokenizer),
     /// Serve a folder to owners: token ids in, token ids out; needs no key and cannot use one
     Serve(Serve),
     /// Ask an encrypted model one question and stream the decrypted answer
@@ -252,6 +258,20 @@ pub(crate) struct TokenArgs {
     /// The encrypted folder's equicrypt.json
     #[arg(long, value_name = "FILE")]
     pub(crate) manifest: PathBuf,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct Tokenizer {
+    /// The original: a Hugging Face folder
+    pub(crate) model: PathBuf,
+    #[command(flatten)]
+    pub(crate) key: KeyArgs,
+    /// The encrypted folder's equicrypt.json; without it epoch 0 is taken, and a wrong key is not noticed
+    #[arg(long, value_name = "FILE")]
+    pub(crate) manifest: Option<PathBuf>,
+    /// The SECRET folder to make
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) output: PathBuf,
 }
 
 #[derive(clap::Args)]

@@ -15,6 +15,7 @@ mod inspect;
 mod keygen;
 mod rerank;
 mod serve;
+mod tokenizer;
 mod tokens;
 mod verify;
 
@@ -33,6 +34,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Encrypt(args) => encrypt::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Tokens(args) => tokens::run(&args),
+        Command::Tokenizer(args) => tokenizer::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Ask(args) => ask::run(&args),
         Command::Gateway(args) => gateway::run(&args),

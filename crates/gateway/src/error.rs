@@ -397,6 +397,44 @@ pub enum Error {
         /// Why, without anything of the answer.
         problem: &'static str,
     },
+    /// A plain id has more than one cipher id.
+    #[error(
+        "the manifest has {cipher} cipher ids for {plain} plain ones: which of several stands for a \
+         token depends on the text before it, and a tokenizer cannot choose; use ask or tokens, or \
+         encrypt the model without homophones"
+    )]
+    Homophones {
+        /// Cipher ids.
+        cipher: usize,
+        /// Plain ids.
+        plain: usize,
+    },
+    /// A tokenizer cannot be given other ids.
+    #[error("{}: {problem}; no tokenizer with cipher ids can be made of it", path.display())]
+    NotRewritable {
+        /// The file.
+        path: PathBuf,
+        /// What is not known, or would go wrong.
+        problem: String,
+    },
+    /// A secret would be written where the host gets it.
+    #[error(
+        "{}: it would be inside an encrypted folder, which is given to the host, and it is a \
+         secret; choose another path",
+        path.display()
+    )]
+    SecretBesideWeights {
+        /// The output.
+        path: PathBuf,
+    },
+    /// A file cannot be written.
+    #[error("cannot write {}: {source}", path.display())]
+    Unwritable {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: std::io::Error,
+    },
 }
 
 impl Error {

@@ -10,6 +10,7 @@ mod answer;
 mod api;
 mod belongs;
 mod chat;
+mod cipher_tokenizer;
 mod clock;
 mod encoder;
 mod error;
@@ -36,6 +37,7 @@ mod scripted_host;
 
 pub use api::{GatewayOptions, Model, serve_gateway};
 pub use chat::{ChatTemplate, Conversation, Message};
+pub use cipher_tokenizer::CipherTokenizer;
 pub use encoder::{
     Candidate, CipherText, EncoderOwner, EncoderSession, LabelledToken, Long, Prepared,
 };

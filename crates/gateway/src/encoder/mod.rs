@@ -14,6 +14,7 @@ mod tokenizer;
 pub use answers::{Candidate, LabelledToken};
 pub use owner::{EncoderOwner, Long, Prepared};
 pub use session::{CipherText, EncoderSession};
+pub(crate) use tokenizer::follow_bert_settings;
 
 #[cfg(test)]
 pub(crate) mod fixture;

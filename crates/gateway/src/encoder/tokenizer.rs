@@ -48,10 +48,7 @@ impl Tokens {
             .with_padding(None)
             .with_truncation(None)
             .map_err(|error| unusable(&path, error.to_string()))?;
-        let is_bert = is_of_bert_class(settings);
-        if is_bert {
-            follow_settings(&mut tokenizer, settings, &path)?;
-        }
+        let is_bert = follow_bert_settings(&mut tokenizer, settings, &path)?;
         if lowercases {
             lowercase(&mut tokenizer, &path)?;
         }
@@ -162,7 +159,15 @@ fn is_of_bert_class(settings: &Value) -> bool {
     class.is_some_and(|class| BERT_CLASSES.contains(&class))
 }
 
-fn follow_settings(tokenizer: &mut Tokenizer, settings: &Value, path: &Path) -> Result<(), Error> {
+/// Gives such a class's tokenizer that normalizer; false of any other class.
+pub(crate) fn follow_bert_settings(
+    tokenizer: &mut Tokenizer,
+    settings: &Value,
+    path: &Path,
+) -> Result<bool, Error> {
+    if !is_of_bert_class(settings) {
+        return Ok(false);
+    }
     if !matches!(
         tokenizer.get_normalizer(),
         Some(NormalizerWrapper::BertNormalizer(_))
@@ -181,7 +186,7 @@ fn follow_settings(tokenizer: &mut Tokenizer, settings: &Value, path: &Path) -> 
     tokenizer
         .with_normalizer(Some(normalizer))
         .map_err(|error| unusable(path, error.to_string()))?;
-    Ok(())
+    Ok(true)
 }
 
 /// sentence-transformers' `do_lower_case`: in front of the tokenizer's own normalizer, unless that
