@@ -98,6 +98,7 @@ function wantKey() {
   apiKey = null;
   form.hidden = false;
   at("chat").hidden = at("no-chat").hidden = true;
+  known = false;
   put(at("key-hint"), (wrong ? "That key was not accepted. " : "") + KEPT);
   at("api-key").focus();
 }
@@ -117,6 +118,8 @@ const admitted = () => at("key-form").hidden
 
 // ---- What the gateway is -----------------------------------------------------------------------
 
+let known = false;
+
 async function watchState() {
   for (;;) {
     await admitted();
@@ -134,9 +137,10 @@ function show(state) {
   put(at("key-id"), state.key_id);
   put(at("epoch"), String(state.epoch));
   put(at("epoch-tokens"), count.format(state.epoch_tokens));
-  if (at("chat").hidden && at("no-chat").hidden) {
-    at(state.chats ? "chat" : "no-chat").hidden = false;
-    at("new").hidden = !state.chats;
+  if (!known) {
+    known = true;
+    at("chat").inert = at("chat").hidden = at("new").hidden = !state.chats;
+    at("no-chat").hidden = state.chats;
     if (!state.chats) put(at("silence"), NOT_SHOWN);
     if (document.activeElement === document.body) at(state.chats ? "question" : "text").focus();
   }
@@ -216,12 +220,14 @@ function showTraffic(event) {
 /** A new block; the oldest goes if there are too many. */
 function begin({ exchange, route }) {
   const block = make("li", "exchange");
-  const route_line = route === null ? "Began before this page was open" : `POST /${route}`;
+  const name = route === null ? "Began before this page was open" : `POST /${route}`;
   const ways = {
     out: direction("Left this machine", "out", "sent"),
     back: direction("Came back", "back", "came"),
   };
-  block.append(make("h3", "", route_line));
+  const title = make("h3", "", name);
+  title.append(make("time", "quiet", new Date().toLocaleTimeString("en-GB")));
+  block.append(title);
   for (const way of [ways.out, ways.back]) block.append(way.head, way.text);
   at("exchanges").append(block);
   while (at("exchanges").children.length > KEPT_EXCHANGES) at("exchanges").firstChild.remove();
@@ -302,7 +308,7 @@ function startOver() {
   conversation = [];
   at("messages").replaceChildren();
   at("empty").hidden = false;
-  progress("Ready.");
+  progress("Ready");
   ready(true);
   at("question").focus();
 }
@@ -331,7 +337,7 @@ async function send(event) {
   if (running !== mine) return;
   running = null;
   ready(true);
-  progress("Ready.");
+  progress("Ready");
   finish(answer, clock, ended);
   // What was not answered at all is not part of the conversation.
   if (!ended.reason && !answer.said.textContent) {
@@ -457,24 +463,26 @@ class Clock {
     this.#pieces += 1;
   }
 
+  /** None while there is too little to tell: few tokens arrive in one go. */
   #rate(tokens) {
     const seconds = (this.#last - this.#first) / 1000;
-    return seconds > 0 && tokens > 1 ? (tokens - 1) / seconds : null;
+    return seconds < LEAST_SECONDS ? null : `${((tokens - 1) / seconds).toFixed(0)} tokens/s`;
   }
 
   /** A piece is nearly always one token; how many they were is known at the end. */
   running() {
     const rate = this.#rate(this.#pieces);
-    return rate === null ? "Answering" : `Answering: about ${rate.toFixed(0)} tokens/s`;
+    return rate === null ? "Answering" : `Answering: about ${rate}`;
   }
 
   finished() {
     if (this.#first === null) return "";
-    const first = `first after ${((this.#first - this.#asked) / 1000).toFixed(2)} s`;
+    const after = (moment) => `${((moment - this.#asked) / 1000).toFixed(2)} s`;
+    const tokens = this.tokens === null ? "" : `${count.format(this.tokens)} tokens in `;
     const rate = this.#rate(this.tokens ?? this.#pieces);
-    const speed = rate === null ? "" : `${this.tokens === null ? "about " : ""}${rate.toFixed(0)} tokens/s`;
-    const tokens = this.tokens === null ? "" : `${count.format(this.tokens)} tokens`;
-    return [tokens, speed, first].filter(Boolean).join(" · ");
+    const about = this.tokens === null && rate !== null ? "about " : "";
+    const first = `first after ${after(this.#first)}`;
+    return [tokens + after(this.#last), rate && about + rate, first].filter(Boolean).join(" · ");
   }
 }
 
@@ -499,6 +507,7 @@ async function embed(event) {
 const EVERY = 2000;
 const KEPT_EXCHANGES = 20;
 const NEAR = 48;
+const LEAST_SECONDS = 0.5;
 const SHOWN_NUMBERS = 8;
 const KEPT = "Kept in this page's memory only, until it is closed or reloaded.";
 const NOT_SHOWN = "Only requests for answers are shown here, not those for embeddings.";
