@@ -64,6 +64,7 @@ async function theWholeWay(scheme, viewport) {
   await (chats ? aConversation(page) : anEmbedding(page));
   await theCalm(page);
   await theLook(page);
+  if (chats) await rareAnswers(page);
   await save(page, `${scheme}.png`);
   troubles();
   await page.context().close();
@@ -158,6 +159,50 @@ async function aConversation(page) {
   check("the tab order is the order of reading", order.join().startsWith(expected.join()), order.join());
 }
 
+/** What few models do, in answers that are written here: the page's reading of them is on trial. */
+async function rareAnswers(page) {
+  const answers = [
+    [
+      { choices: [{ delta: { reasoning_content: "I <i>think</i>." } }] },
+      { choices: [{ delta: { content: "Calling." } }] },
+      { choices: [{ delta: { tool_calls: [{ index: 0, function: { name: "look_up", arguments: "" } }] } }] },
+      { choices: [{ delta: { tool_calls: [{ index: 0, function: { arguments: "{\"city\":" } }] } }] },
+      { choices: [{ delta: { tool_calls: [{ index: 0, function: { arguments: "\"Paris\"}" } }] } }] },
+      { choices: [{ delta: {}, finish_reason: "tool_calls" }] },
+    ],
+    [{ choices: [{ delta: { content: "Half" } }] }, { error: { message: "the host went away" } }],
+    [{ error: { message: "no host can be used" } }],
+  ];
+  const asked = [];
+  await page.route("**/v1/chat/completions", (call) => {
+    asked.push(call.request().postDataJSON().messages);
+    const events = answers[asked.length - 1].map((event) => `data: ${JSON.stringify(event)}\n\n`);
+    const body = `${events.join("")}data: [DONE]\n\n`;
+    return call.fulfill({ contentType: "text/event-stream", body });
+  });
+  await page.fill("#max-tokens", "16");
+  for (const place of answers.keys()) {
+    await page.locator("#question").fill(`Question ${place}`);
+    await page.locator("#question").press("Enter");
+    await answered(page, place + 1);
+  }
+  const last = page.locator(".theirs");
+  await last.first().locator("summary").click();
+  check("reasoning is shown", (await last.first().locator(".thought p").innerText()) === "I <i>think</i>.");
+  const call = await last.first().locator(".call").innerText();
+  check("a tool call is shown", /look_up/.test(call) && call.includes("{\"city\":\"Paris\"}"), call);
+  const failed = await last.nth(1).locator(".meta").innerText();
+  check("an answer that breaks off says why", failed.endsWith("Failed: the host went away"), failed);
+  check("what came of it stays", (await last.nth(1).locator(".said").innerText()) === "Half");
+  const roles = asked[2].map((message) => message.role).join();
+  check("the conversation goes on", roles === "user,assistant,user,assistant,user", roles);
+  check("an unanswered question comes back", (await page.inputValue("#question")) === "Question 2");
+  await page.unroute("**/v1/chat/completions");
+  await theLook(page);
+  await save(page, "rare.png");
+  await page.locator("#new").click();
+}
+
 async function anEmbedding(page) {
   await page.locator("#text").focus();
   await page.keyboard.type("A sentence to embed.");
@@ -191,8 +236,8 @@ async function narrow() {
       await page.locator("#question").fill("Averyveryveryveryveryveryveryveryveryveryveryverylongword?");
       await page.locator("#question").press("Enter");
       await answered(page, 1);
+      await theCalm(page);
     }
-    await theCalm(page);
     await save(page, `${width}.png`);
     await page.locator("details").evaluateAll((all) => all.forEach((one) => { one.open = true; }));
     const wide = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);

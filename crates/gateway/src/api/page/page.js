@@ -97,7 +97,7 @@ function wantKey() {
   const wrong = apiKey !== null;
   apiKey = null;
   form.hidden = false;
-  at("chat").hidden = at("no-chat").hidden = true;
+  at("chat").inert = at("no-chat").hidden = true;
   known = false;
   put(at("key-hint"), (wrong ? "That key was not accepted. " : "") + KEPT);
   at("api-key").focus();
@@ -141,7 +141,7 @@ function show(state) {
     known = true;
     at("chat").inert = at("chat").hidden = at("new").hidden = !state.chats;
     at("no-chat").hidden = state.chats;
-    if (!state.chats) put(at("silence"), NOT_SHOWN);
+    if (!state.chats && total.out === 0) showNothing();
     if (document.activeElement === document.body) at(state.chats ? "question" : "text").focus();
   }
   showHosts(state.hosts);
@@ -176,6 +176,13 @@ function notice(text) {
 
 const open = new Map();
 const total = { out: 0, back: 0 };
+const promise = at("seen").textContent;
+
+/** A gateway that shows no requests for embeddings must not look as if there were none. */
+function showNothing() {
+  put(at("seen"), NOT_SHOWN);
+  at("silence").hidden = at("foot").hidden = true;
+}
 
 async function watchTraffic() {
   const follow = following(at("traffic"), at("exchanges"), at("newest"));
@@ -200,6 +207,8 @@ async function watchTraffic() {
 
 function showTraffic(event) {
   at("silence").hidden = true;
+  at("foot").hidden = false;
+  put(at("seen"), promise);
   if (event.lost) {
     const words = `${count.format(event.lost)} pieces are missing here: this page was too slow.`;
     at("exchanges").append(make("li", "exchange wrong", words));
@@ -481,7 +490,7 @@ class Clock {
     const tokens = this.tokens === null ? "" : `${count.format(this.tokens)} tokens in `;
     const rate = this.#rate(this.tokens ?? this.#pieces);
     const about = this.tokens === null && rate !== null ? "about " : "";
-    const first = `first after ${after(this.#first)}`;
+    const first = `first token after ${after(this.#first)}`;
     return [tokens + after(this.#last), rate && about + rate, first].filter(Boolean).join(" · ");
   }
 }
@@ -510,7 +519,8 @@ const NEAR = 48;
 const LEAST_SECONDS = 0.5;
 const SHOWN_NUMBERS = 8;
 const KEPT = "Kept in this page's memory only, until it is closed or reloaded.";
-const NOT_SHOWN = "Only requests for answers are shown here, not those for embeddings.";
+const NOT_SHOWN = "Requests for embeddings are not shown here. The host sees their token ids, encrypted; "
+  + "their number, order, repetition and timing are visible.";
 const ENDS = { length: "Cut at max tokens", tool_calls: "Wants to call a tool" };
 
 start();
