@@ -270,25 +270,32 @@ const inBytes = (bytes) => `${count.format(bytes)} ${bytes === 1 ? "byte" : "byt
 
 /** Keeps the end in view, until the reader goes up; a button or going down resumes it. */
 function following(pane, content, button) {
-  let follows = true;
   let before = 0;
-  const toEnd = () => {
-    if (follows) pane.scrollTop = pane.scrollHeight;
+  const follow = (is) => {
+    pane.classList.toggle("follows", is);
+    if (button) button.hidden = is;
   };
-  pane.addEventListener("scroll", () => {
+  const look = () => {
     const below = pane.scrollHeight - pane.clientHeight - pane.scrollTop;
-    if (below < NEAR) follows = true;
-    else if (pane.scrollTop < before) follows = false;
+    if (pane.scrollTop < before && below > NEAR) follow(false);
+    else if (below < NEAR) follow(true);
     before = pane.scrollTop;
-    if (button) button.hidden = follows;
-  }, { passive: true });
+  };
+  const toEnd = () => {
+    // The reader may have gone up since the last event of scrolling.
+    look();
+    if (!pane.classList.contains("follows")) return;
+    pane.scrollTop = pane.scrollHeight;
+    before = pane.scrollTop;
+  };
+  pane.addEventListener("scroll", look, { passive: true });
   button?.addEventListener("click", () => {
-    follows = true;
-    button.hidden = true;
+    follow(true);
     toEnd();
     pane.focus({ preventScroll: true });
   });
   new ResizeObserver(toEnd).observe(content);
+  follow(true);
   return toEnd;
 }
 
