@@ -1,8 +1,23 @@
 // What an eye or a screen reader would find on a page.
 
+import { check } from "./check.mjs";
+
+/** What only a look at the laid out page tells. */
+export async function theLook(page) {
+  const nameless = (await names(page)).filter((control) => control.name === "");
+  check("every control has a name", nameless.length === 0, JSON.stringify(nameless));
+  // A browser passes a placeholder off as a name, which is gone as soon as something is typed.
+  const unlabelled = await page
+    .locator("input, textarea")
+    .evaluateAll((all) => all.filter((one) => one.labels.length === 0).map((one) => one.id));
+  check("every field has a label", unlabelled.length === 0, unlabelled.join(" "));
+  const low = (await page.evaluate(contrasts)).filter((found) => found.ratio < 4.5);
+  check("contrasts are at least 4.5", low.length === 0, JSON.stringify(low.slice(0, 5)));
+}
+
 /** Everything that takes the focus, with its role and its accessible name, from the browser's own
  * accessibility tree. */
-export async function names(page) {
+async function names(page) {
   const session = await page.context().newCDPSession(page);
   const { nodes } = await session.send("Accessibility.getFullAXTree");
   await session.detach();
@@ -13,9 +28,9 @@ export async function names(page) {
     .map((node) => ({ role: node.role.value, name: node.name?.value ?? "" }));
 }
 
-/** For each text that can be seen, its contrast with what is behind it (WCAG 2.2, 1.4.3). Runs in the
- * page. Disabled controls are exempt there, but not here. */
-export function contrasts() {
+/** For each text that can be seen, its contrast with what is behind it (WCAG 2.2, 1.4.3). Runs in
+ * the page. Disabled controls are exempt there, but not here. */
+function contrasts() {
   const channels = (color) => color.match(/[\d.]+/g).map(Number);
   const linear = (value) => (value <= 0.04045 ? value / 12.92 : ((value + 0.055) / 1.055) ** 2.4);
   const luminance = ([red, green, blue]) =>

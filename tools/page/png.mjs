@@ -12,8 +12,15 @@ export function smaller(png) {
   const stride = header.readUInt32BE(0) * channels;
   const lines = inflateSync(data);
   for (let row = 0; row < height; row += 1) undo(lines, row, stride, channels);
-  const chunks = [["IHDR", header], ["IDAT", deflateSync(lines, { level: 9 })], ["IEND", Buffer.alloc(0)]];
-  const again = Buffer.concat([png.subarray(0, 8), ...chunks.map(([kind, body]) => chunk(kind, body))]);
+  const chunks = [
+    ["IHDR", header],
+    ["IDAT", deflateSync(lines, { level: 9 })],
+    ["IEND", Buffer.alloc(0)],
+  ];
+  const again = Buffer.concat([
+    png.subarray(0, 8),
+    ...chunks.map(([kind, body]) => chunk(kind, body)),
+  ]);
   return again.length < png.length ? again : png;
 }
 

@@ -112,9 +112,8 @@ function useKey(event) {
 }
 
 /** Until a key is given, if the gateway wants one. */
-const admitted = () => at("key-form").hidden
-  ? Promise.resolve()
-  : new Promise((go) => keyGiven.waiting.push(go));
+const admitted = () =>
+  at("key-form").hidden ? Promise.resolve() : new Promise((go) => keyGiven.waiting.push(go));
 
 // ---- What the gateway is -----------------------------------------------------------------------
 
@@ -126,7 +125,11 @@ async function watchState() {
     try {
       show(await (await ask("/state")).json());
     } catch (error) {
-      if (error.status !== 401) notice("The gateway does not answer. Trying again.");
+      if (error.status !== 401) {
+        notice("The gateway does not answer. Trying again.");
+        // One that is stopping keeps this open for a while, though another may have begun.
+        listener.abort();
+      }
     }
     await (at("key-form").hidden ? wait(EVERY) : admitted());
   }
@@ -155,16 +158,18 @@ function showHosts(hosts) {
   const news = JSON.stringify(hosts);
   if (news === shownHosts) return;
   shownHosts = news;
-  at("hosts").replaceChildren(...hosts.map((host) => {
-    const up = host.fault === null;
-    const line = make("li", up ? "up" : "down");
-    line.append(make("span", "state", up ? "Up" : "Down"), make("span", "code", host.url));
-    const engine = host.engine ?? "engine not known yet";
-    const running = host.running > 0 ? `, ${count.format(host.running)} running` : "";
-    line.append(make("span", "quiet", engine + running));
-    if (!up) line.append(make("span", "fault", host.fault));
-    return line;
-  }));
+  at("hosts").replaceChildren(
+    ...hosts.map((host) => {
+      const up = host.fault === null;
+      const line = make("li", up ? "up" : "down");
+      line.append(make("span", "state", up ? "Up" : "Down"), make("span", "code", host.url));
+      const engine = host.engine ?? "engine not known yet";
+      const running = host.running > 0 ? `, ${count.format(host.running)} running` : "";
+      line.append(make("span", "quiet", engine + running));
+      if (!up) line.append(make("span", "fault", host.fault));
+      return line;
+    }),
+  );
 }
 
 function notice(text) {
@@ -176,6 +181,7 @@ function notice(text) {
 
 const open = new Map();
 const total = { out: 0, back: 0 };
+let listener = new AbortController();
 const promise = at("seen").textContent;
 
 /** A gateway that shows no requests for embeddings must not look as if there were none. */
@@ -188,8 +194,9 @@ async function watchTraffic() {
   const follow = following(at("traffic"), at("exchanges"), at("newest"));
   for (;;) {
     await admitted();
+    listener = new AbortController();
     try {
-      const response = await ask("/traffic");
+      const response = await ask("/traffic", null, listener.signal);
       put(at("listening"), "Live");
       for await (const event of events(response)) {
         showTraffic(event);
@@ -262,9 +269,10 @@ function append(way, text) {
 }
 
 /** The text as it is, with its lists of numbers set off from what is around them. */
-const withIds = (text) => text
-  .split(/(\[\s*\d+(?:\s*,\s*\d+)*\s*\])/)
-  .map((part, place) => (place % 2 ? make("span", "ids", part) : part));
+const withIds = (text) =>
+  text
+    .split(/(\[\s*\d+(?:\s*,\s*\d+)*\s*\])/)
+    .map((part, place) => (place % 2 ? make("span", "ids", part) : part));
 
 const inBytes = (bytes) => `${count.format(bytes)} ${bytes === 1 ? "byte" : "bytes"}`;
 
@@ -294,7 +302,9 @@ function following(pane, content, button) {
     toEnd();
     pane.focus({ preventScroll: true });
   });
-  new ResizeObserver(toEnd).observe(content);
+  const resized = new ResizeObserver(toEnd);
+  resized.observe(content);
+  resized.observe(pane);
   follow(true);
   return toEnd;
 }
@@ -346,7 +356,12 @@ async function send(event) {
   running = mine;
   ready(false);
   const turn = [...conversation, { role: "user", content: text }];
-  const body = { messages: turn, stream: true, stream_options: { include_usage: true }, ...settings };
+  const body = {
+    messages: turn,
+    stream: true,
+    stream_options: { include_usage: true },
+    ...settings,
+  };
   const clock = new Clock();
   const ended = await listen(body, mine.signal, answer, clock);
   // Another conversation was begun meanwhile.
@@ -428,7 +443,11 @@ function called(answer, index, name) {
 
 function finish(answer, clock, ended) {
   const said = answer.said.textContent;
-  const how = ended.error ? `Failed: ${ended.error}` : ended.stopped ? "Stopped" : ENDS[ended.reason];
+  const how = ended.error
+    ? `Failed: ${ended.error}`
+    : ended.stopped
+      ? "Stopped"
+      : ENDS[ended.reason];
   if (ended.error) answer.meta.classList.add("wrong");
   if (!said) answer.said.remove();
   answer.meta.textContent = [clock.finished(), how].filter(Boolean).join(" · ");
@@ -440,7 +459,10 @@ function finish(answer, clock, ended) {
 /** The numbers of the settings; null if one of them makes no sense, which is then said. */
 function chosen() {
   const settings = {};
-  for (const [id, name] of [["temperature", "temperature"], ["max-tokens", "max_tokens"]]) {
+  for (const [id, name] of [
+    ["temperature", "temperature"],
+    ["max-tokens", "max_tokens"],
+  ]) {
     const field = at(id);
     if (!field.validity.valid) {
       at("settings").open = true;
@@ -510,9 +532,12 @@ async function embed(event) {
     const answer = await (await ask("/v1/embeddings", { input: at("text").value })).json();
     const vector = answer.data[0].embedding;
     const length = Math.hypot(...vector);
-    const first = vector.slice(0, SHOWN_NUMBERS).map((value) => value.toFixed(4)).join("  ");
-    at("embedding").textContent =
-      `${count.format(vector.length)} numbers of length ${length.toFixed(4)}, beginning with\n${first}`;
+    const first = vector
+      .slice(0, SHOWN_NUMBERS)
+      .map((value) => value.toFixed(4))
+      .join("  ");
+    const size = `${count.format(vector.length)} numbers of length ${length.toFixed(4)}`;
+    at("embedding").textContent = `${size}, beginning with\n${first}`;
   } catch (error) {
     at("embedding").textContent = error.message;
   }
@@ -525,9 +550,10 @@ const KEPT_EXCHANGES = 20;
 const NEAR = 48;
 const LEAST_SECONDS = 0.5;
 const SHOWN_NUMBERS = 8;
-const KEPT = "Kept in this page's memory only, until it is closed or reloaded.";
-const NOT_SHOWN = "Requests for embeddings are not shown here. The host sees their token ids, encrypted; "
-  + "their number, order, repetition and timing are visible.";
+const KEPT = "Kept in this page's memory only.";
+const NOT_SHOWN =
+  "Requests for embeddings are not shown here. The host sees their token ids, encrypted; " +
+  "their number, order, repetition and timing are visible.";
 const ENDS = { length: "Cut at max tokens", tool_calls: "Wants to call a tool" };
 
 start();
