@@ -52,7 +52,9 @@ pub(crate) struct Gateway {
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum EngineName {
     Equicrypt,
+    /// Asks which of its two routes is open
     Vllm,
+    VllmCompletions,
     Sglang,
     Llamacpp,
 }
@@ -63,6 +65,7 @@ impl EngineName {
         match self {
             Self::Equicrypt => "equicrypt",
             Self::Vllm => "vllm",
+            Self::VllmCompletions => "vllm-completions",
             Self::Sglang => "sglang",
             Self::Llamacpp => "llamacpp",
         }

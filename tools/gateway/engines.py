@@ -167,8 +167,11 @@ def wrong(result: dict, expected: dict) -> list[str]:
         problems.append("answers")
     if max(abs(a - b) for a, b in zip(result["logprobs"], expected["logprobs"], strict=True)) > LOGPROB_LIMIT:
         problems.append("logprobs")
-    if result["end"] != "stop" or result["cached"] < 32:
-        problems.append("end or cache")
+    if result["end"] != "stop":
+        problems.append("end")
+    # vLLM tells cached tokens only if its operator asks for it, and shares blocks of 128.
+    if not result["engine"].startswith("vllm") and result["cached"] < 64:
+        problems.append("cache")
     return problems
 
 

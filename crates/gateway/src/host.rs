@@ -111,20 +111,17 @@ impl Host {
         };
         // The body is made of numbers and texts, which always have a JSON form.
         let body = (self.dialect.body)(&ask).map_err(|_| self.protocol("JSON", "none"))?;
-        let exchange = self
-            .tap
-            .as_ref()
-            .map(|tap| tap.sent(self.dialect.route, &body));
+        let exchange = self.exchange(self.dialect.route, &body);
         let post = self.client.post(self.route(self.dialect.route));
         let post = post.header(CONTENT_TYPE, "application/json").body(body);
-        let response = self.send(post).await?;
+        let response = self.send_seen(post, exchange.as_ref()).await?;
         let kind = response.headers().get(CONTENT_TYPE);
         let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or("none");
         if !kind.to_ascii_lowercase().starts_with("text/event-stream") {
             let found = format!("content-type {}", excerpt(kind));
             return Err(self.protocol("an event stream", &found));
         }
-        Ok(Stream::new(response, self, options, exchange.flatten()))
+        Ok(Stream::new(response, self, options, exchange))
     }
 
     /// The same host, given up after another time without a byte.
@@ -194,6 +191,15 @@ impl Host {
     }
 
     async fn send(&self, request: RequestBuilder) -> Result<Response, Error> {
+        self.send_seen(request, None).await
+    }
+
+    /// Sends a request; if it is refused, the refusal is shown.
+    async fn send_seen(
+        &self,
+        request: RequestBuilder,
+        exchange: Option<&Exchange>,
+    ) -> Result<Response, Error> {
         let request = match &self.authorization {
             Some(value) => request.header(AUTHORIZATION, value.clone()),
             None => request,
@@ -207,6 +213,9 @@ impl Host {
         }
         let status = response.status().as_u16();
         let body = self.body(response, MOST_ERROR_BODY).await.ok();
+        if let (Some(exchange), Some(body)) = (exchange, &body) {
+            exchange.received(body);
+        }
         let body = body.and_then(|body| serde_json::from_slice::<ErrorBody>(&body).ok());
         Err(refused(self.name(), status, body.as_ref()))
     }
@@ -226,6 +235,11 @@ impl Host {
             }
             body.extend_from_slice(&chunk);
         }
+    }
+
+    /// Shows a request to whoever listens.
+    fn exchange(&self, route: &'static str, body: &[u8]) -> Option<Exchange> {
+        self.tap.as_ref()?.sent(route, body)
     }
 
     fn protocol(&self, expected: &'static str, found: &str) -> Error {

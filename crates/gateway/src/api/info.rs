@@ -86,6 +86,7 @@ pub(super) async fn state(State(app): State<Arc<App>>) -> Json<Value> {
     Json(json!({
         "model": app.name,
         "chats": app.text_model().is_ok_and(|model| model.session().owner().template().is_some()),
+        "embeds": app.encoder().is_ok(),
         "key_id": manifest.key_id.to_string(),
         "epoch": manifest.epoch,
         "profile": manifest.profile,

@@ -34,9 +34,15 @@ pub(super) async fn script() -> Response {
 /// `GET /traffic`: server-sent events with exactly the bytes that leave for hosts and come back, as
 /// texts; what is no UTF-8 becomes U+FFFD.
 pub(super) async fn traffic(State(app): State<Arc<App>>) -> Response {
-    let events = stream::unfold(app.tap.listen(), |mut listener| async move {
+    let state = (app.tap.listen(), app.stopping.clone());
+    let events = stream::unfold(state, |(mut listener, mut stopping)| async move {
         let mut out = Vec::new();
-        match listener.recv().await {
+        let next = tokio::select! {
+            next = listener.recv() => next,
+            // A page that is left open must not hold up the end.
+            _ = stopping.wait_for(|stopping| *stopping) => return None,
+        };
+        match next {
             Ok(traffic) => {
                 let event = json!({
                     "exchange": traffic.exchange,
@@ -49,7 +55,7 @@ pub(super) async fn traffic(State(app): State<Arc<App>>) -> Response {
             Err(RecvError::Lagged(lost)) => sse::data(&mut out, &json!({ "lost": lost })),
             Err(RecvError::Closed) => return None,
         }
-        Some((Ok::<_, Infallible>(Bytes::from(out)), listener))
+        Some((Ok::<_, Infallible>(Bytes::from(out)), (listener, stopping)))
     });
     sse::response(events)
 }

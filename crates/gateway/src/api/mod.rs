@@ -29,6 +29,7 @@ use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
+use tokio::sync::watch;
 
 use self::error::ApiError;
 use self::info::Counters;
@@ -64,6 +65,7 @@ pub(crate) struct App {
     api_key: Option<ApiKey>,
     counters: Counters,
     started: u64,
+    stopping: watch::Receiver<bool>,
 }
 
 /// Serves the API until `shutdown` is ready; answers that run are then finished within the grace.
@@ -78,6 +80,7 @@ pub async fn serve_gateway(
 ) -> Result<(), Error> {
     let address = listener.local_addr().map_err(Error::Listen)?;
     let pool = Arc::new(pool);
+    let (stop, stopping) = watch::channel(false);
     let app = Arc::new(App {
         model,
         pool: Arc::clone(&pool),
@@ -86,12 +89,11 @@ pub async fn serve_gateway(
         api_key: options.api_key,
         counters: Counters::default(),
         started: now(),
+        stopping: stopping.clone(),
     });
-    let (stopping, stopped) = tokio::sync::oneshot::channel();
     let graceful = async move {
         shutdown.await;
-        // An error means that nobody waits for the deadline any longer.
-        let _ = stopping.send(());
+        stop.send_replace(true);
     };
     let router = router(app, address);
     // Tokens are small and come one by one: each goes out at once.
@@ -101,7 +103,8 @@ pub async fn serve_gateway(
     });
     let serving = axum::serve(listener, router).with_graceful_shutdown(graceful);
     let deadline = async {
-        if stopped.await.is_err() {
+        let mut stopping = stopping;
+        if stopping.wait_for(|stopping| *stopping).await.is_err() {
             return std::future::pending().await;
         }
         tokio::time::sleep(options.grace).await;

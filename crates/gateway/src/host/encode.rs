@@ -6,6 +6,7 @@ use equicrypt_spec::wire::{
     Classification, Embedding, EmbeddingValues, EncodeRequest, EncodeResponse, EncodingFormat,
     Pooled, PooledValues, RerankResponse, TextIds,
 };
+use reqwest::header::CONTENT_TYPE;
 use serde::de::DeserializeOwned;
 
 use super::Host;
@@ -143,12 +144,16 @@ impl Host {
 
     async fn ask<T: DeserializeOwned>(
         &self,
-        route: &str,
+        route: &'static str,
         request: &EncodeRequest,
         numbers: usize,
     ) -> Result<T, Error> {
+        // The body is made of numbers and texts, which always have a JSON form.
+        let sent = serde_json::to_vec(request).map_err(|_| self.protocol("JSON", "none"))?;
+        let exchange = self.exchange(route, &sent);
         let post = self.client.post(self.route(route));
-        let response = self.send(post.json(request)).await?;
+        let post = post.header(CONTENT_TYPE, "application/json").body(sent);
+        let response = self.send_seen(post, exchange.as_ref()).await?;
         let texts = match &request.input {
             TextIds::One(_) => 1,
             TextIds::Many(texts) => texts.len(),
@@ -158,6 +163,9 @@ impl Host {
         let body = self
             .body(response, most.saturating_add(MOST_FRAME_BYTES))
             .await?;
+        if let Some(exchange) = &exchange {
+            exchange.received(&body);
+        }
         serde_json::from_slice(&body)
             .map_err(|_| self.protocol("an encoder's answer", "JSON of another form, or none"))
     }
