@@ -3,7 +3,7 @@
 //! A host that emits ids as fast as it can, or at a steady pace, is asked directly and through the gateway, which runs as
 //! a process of its own. Printed as one JSON object:
 //! - `added_microseconds`: how much later an id arrives through the gateway than directly, at the median and at the 99th
-//!   percentile, one stream of 200 ids a second;
+//!   percentile, of one stream at different rates; of a slow one most is the time that idle processors take to wake;
 //! - `relayed_per_core_second`: ids that the gateway relays for each second of processor time that it takes, 32 streams;
 //! - `memory_mb`: its resident memory after 1,000 requests and after 10,000 more;
 //! - `of_direct`: with a folder of SmolLM2 in `EQUICRYPT_SMOLLM2`, tokens a second of 4 concurrent answers through the
@@ -50,12 +50,16 @@ fn main() {
     let gateway = Gateway::start(&place, &model, &mock.url());
     let mut report = json!({ "tokenizer": if folder.is_some() { "SmolLM2" } else { "tiny" } });
 
-    mock.pace(5000);
-    let direct = delays(&mock, &mock.address, GENERATE, &generate());
-    let through = delays(&mock, &gateway.address, COMPLETIONS, &completion());
-    let added = |share: f64| 1e6 * (percentile(&through, share) - percentile(&direct, share));
-    report["added_microseconds"] =
-        json!({ "median": added(0.5).round(), "p99": added(0.99).round() });
+    for rate in [200, 1000, 5000] {
+        mock.pace(1_000_000 / rate);
+        let direct = delays(&mock, &mock.address, GENERATE, &generate());
+        let through = delays(&mock, &gateway.address, COMPLETIONS, &completion());
+        let added = |share: f64| 1e6 * (percentile(&through, share) - percentile(&direct, share));
+        report["added_microseconds"][format!("{rate} ids a second")] = json!({
+            "median": added(0.5).round(), "p99": added(0.99).round(),
+            "median_of_direct": (1e6 * percentile(&direct, 0.5)).round(),
+        });
+    }
 
     mock.pace(0);
     ask(&gateway.address, CHAT, &chat(TOKENS));

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Bytes;
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
@@ -18,7 +19,7 @@ use crate::{Error, TextModel};
 
 pub(super) async fn chat(State(app): State<Arc<App>>, body: Bytes) -> Result<Response, ApiError> {
     let request: ChatRequest = request::parse(&body)?;
-    let asked = Asked::new(&app, request)?;
+    let asked = Asked::of(&app, request).await?;
     let answers = Answers::start(&app, &asked.model, vec![asked.question], asked.n).await?;
     let chat = Chat {
         head: Head::new("chatcmpl", &app),
@@ -55,7 +56,17 @@ pub(super) struct Parsing {
 }
 
 impl Asked {
-    pub(super) fn new(app: &App, mut request: ChatRequest) -> Result<Self, ApiError> {
+    /// Long conversations take a while to render and to tokenise; other answers go on meanwhile.
+    pub(super) async fn of(app: &Arc<App>, request: ChatRequest) -> Result<Self, ApiError> {
+        let app = Arc::clone(app);
+        let asked = tokio::task::spawn_blocking(move || Self::new(&app, request));
+        asked.await.unwrap_or_else(|_| {
+            let message = "the request could not be prepared";
+            Err(ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, message))
+        })
+    }
+
+    fn new(app: &App, mut request: ChatRequest) -> Result<Self, ApiError> {
         let model = Arc::clone(app.text_model()?);
         request.check()?;
         let top = request.logprobs()?;

@@ -27,7 +27,7 @@ pub(super) async fn responses(
     let asked: Value = request::parse(&body)?;
     let chat: ChatRequest = serde_json::from_value(as_chat(&asked)?)
         .map_err(|error| ApiError::new(StatusCode::BAD_REQUEST, format!("request: {error}")))?;
-    let asked_for = Asked::new(&app, chat)?;
+    let asked_for = Asked::of(&app, chat).await?;
     let answers = Answers::start(&app, &asked_for.model, vec![asked_for.question], 1).await?;
     let mut running = Running {
         head: Head::new("resp", &app),
