@@ -5,8 +5,10 @@ mod encoder_fidelity;
 mod error;
 mod fidelity;
 mod prompts;
+mod verdict;
 
 pub use encoder_fidelity::{EncoderFidelity, EncoderLimits, compare_encoders, encoder_texts};
 pub use error::Error;
 pub use fidelity::{Fidelity, Limits, compare};
 pub use prompts::PROMPTS;
+pub use verdict::{Adversary, Audited, MeasuredFidelity, Point, Verdict};

@@ -166,7 +166,7 @@ fn a_list_of_pieces_has_a_place_for_every_row() {
 fn scores_are_written_so_that_they_are_read_as_before() {
     let mut json = unigram();
     for (number, score) in [
-        -8.123_456_789_012_345_6,
+        -8.123_456_789_012_346,
         -11.834_875_106_811_523,
         -0.1 - 0.2,
         -1e-7 / 3.0,
