@@ -1,6 +1,7 @@
 //! One file a verb.
 
 mod ask;
+mod audit;
 mod classify;
 mod demo;
 mod embed;
@@ -43,5 +44,6 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Rerank(args) => rerank::run(&args),
         Command::FillMask(args) => fill_mask::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Audit(args) => audit::run(&args),
     }
 }

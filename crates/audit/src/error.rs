@@ -4,12 +4,24 @@ use thiserror::Error;
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
+    /// A folder cannot be read.
+    #[error(transparent)]
+    Checkpoint(#[from] equicrypt_checkpoint::Error),
+    /// A model is not supported, or its folder is not sound.
+    #[error(transparent)]
+    Spec(#[from] equicrypt_spec::Error),
     /// A forward pass failed.
     #[error(transparent)]
     Engine(#[from] equicrypt_engine::Error),
     /// An id is outside the vocabulary.
     #[error(transparent)]
     Cipher(#[from] equicrypt_cipher::Error),
+    /// A checkpoint lacks what every model has.
+    #[error("the checkpoint has no {what}; an attack needs it")]
+    NoTensor {
+        /// What is missing.
+        what: &'static str,
+    },
     /// There is nothing to compare on.
     #[error(
         "fidelity: expected prompts of at least two tokens, found none; give the model folder its tokenizer"

@@ -1,5 +1,7 @@
 mod encoder;
 
+use std::path::Path;
+
 use anyhow::{Context, Result, bail};
 use equicrypt_audit::{Fidelity, Limits, PROMPTS, compare};
 use equicrypt_checkpoint::Checkpoint;
@@ -37,7 +39,7 @@ pub(super) fn run(args: &Verify) -> Result<()> {
         .with_context(|| format!("in {}", args.model.display()))?;
     let encrypted_model = Decoder::load(&encrypted, Precision::F32)
         .with_context(|| format!("in {}", args.encrypted.display()))?;
-    let prompts = prompts(args)?;
+    let prompts = prompts(&args.model)?;
     let greedy = usize::from(args.greedy_tokens);
     let fidelity = compare(
         &plain_model,
@@ -71,8 +73,8 @@ pub(super) fn run(args: &Verify) -> Result<()> {
 }
 
 /// The built-in prompts under the model's own tokenizer and chat template.
-fn prompts(args: &Verify) -> Result<Vec<Vec<u32>>> {
-    let owner = Owner::open(&args.model)
+pub(super) fn prompts(model: &Path) -> Result<Vec<Vec<u32>>> {
+    let owner = Owner::open(model)
         .context("verify needs the original's tokenizer, to make prompts of text")?;
     let ids = |text: &&str| match owner.template() {
         Some(_) => owner.prompt(&conversation(None, text)),

@@ -1,0 +1,179 @@
+//! The attacks, one a file, and the table of them.
+
+mod embedding_output;
+mod functional;
+mod gate_mean;
+mod injected_document;
+mod known_pairs;
+mod leverage;
+mod neuron_anchor;
+mod row_norm;
+mod sorted_row;
+mod spectral;
+mod value_norm;
+mod weight_match;
+mod weight_product;
+
+use equicrypt_spec::ModelConfig;
+
+use crate::evidence::{Attacker, Evidence, Guesses, NO_GUESS, Reader};
+use crate::matrix::Matrix;
+use crate::weights::Weights;
+use crate::{Adversary, Error};
+
+pub(crate) use value_norm::first_values;
+
+/// An attack. What it is told is in the type of its function: the truth is in none.
+pub struct Attack {
+    /// What it is called on the command line.
+    pub name: &'static str,
+    /// Who can run it.
+    pub adversary: Adversary,
+    /// What it does, in one line.
+    pub about: &'static str,
+    pub(crate) method: Method,
+}
+
+/// What an attack is told, and what it names.
+#[derive(Clone, Copy)]
+pub(crate) enum Method {
+    /// Both checkpoints; names tokens.
+    Weights(Study),
+    /// The same with a few thousand plain ids to choose from, because running the models takes time.
+    Choice(Study),
+    /// The same with known pairs of ids, more and more.
+    Pairs(Study),
+    /// A document of the adversary's own choice inside a prompt, longer and longer.
+    Document(Study),
+    /// The first layer's values in a KV cache; names tokens.
+    Values(for<'a> fn(&'a Weights) -> Result<Reader<'a>, Error>),
+    /// Sentence embeddings of known texts, and with more and more of them known one by one; names texts.
+    Embeddings(fn(&Matrix, &Matrix, usize) -> Guesses),
+}
+
+type Study = for<'a> fn(&'a Weights) -> Result<Attacker<'a>, Error>;
+
+/// Every attack, in the order in which they are reported.
+pub static ATTACKS: &[Attack] = &[
+    Attack {
+        name: "row-norm",
+        adversary: Adversary::BaseModelHost,
+        about: "the norms of embedding rows survive rotations",
+        method: Method::Weights(row_norm::study),
+    },
+    Attack {
+        name: "sorted-row",
+        adversary: Adversary::BaseModelHost,
+        about: "the sorted values of embedding rows survive permutations",
+        method: Method::Weights(sorted_row::study),
+    },
+    Attack {
+        name: "weight-product",
+        adversary: Adversary::BaseModelHost,
+        about: "products of embedding and gates cancel the hidden axis' secret",
+        method: Method::Weights(weight_product::study),
+    },
+    Attack {
+        name: "gate-mean",
+        adversary: Adversary::BaseModelHost,
+        about: "each layer's mean gate is one number a token",
+        method: Method::Weights(gate_mean::study),
+    },
+    Attack {
+        name: "leverage",
+        adversary: Adversary::BaseModelHost,
+        about: "statistical leverage survives every invertible map",
+        method: Method::Weights(leverage::study),
+    },
+    Attack {
+        name: "spectral",
+        adversary: Adversary::BaseModelHost,
+        about: "principal axes of the embedding, with signs by third moments",
+        method: Method::Weights(spectral::study),
+    },
+    Attack {
+        name: "neuron-anchor",
+        adversary: Adversary::BaseModelHost,
+        about: "one MLP gives the hidden axis' secret, exactly",
+        method: Method::Weights(neuron_anchor::study),
+    },
+    Attack {
+        name: "weight-match",
+        adversary: Adversary::BaseModelHost,
+        about: "neurons and hidden coordinates aligned by assignment",
+        method: Method::Weights(weight_match::study),
+    },
+    Attack {
+        name: "functional",
+        adversary: Adversary::BaseModelHost,
+        about: "both models answer constant prompts alike",
+        method: Method::Choice(functional::study),
+    },
+    Attack {
+        name: "known-pairs",
+        adversary: Adversary::KnownPlaintextHost,
+        about: "known tokens give the map of the embedding",
+        method: Method::Pairs(known_pairs::study),
+    },
+    Attack {
+        name: "injected-document",
+        adversary: Adversary::KnownPlaintextReader,
+        about: "a document of the adversary's own in an encrypted prompt",
+        method: Method::Document(injected_document::study),
+    },
+    Attack {
+        name: "value-norm",
+        adversary: Adversary::CacheReader,
+        about: "the norms of the first layer's values in a KV cache",
+        method: Method::Values(value_norm::study),
+    },
+    Attack {
+        name: "embedding-output",
+        adversary: Adversary::CacheReader,
+        about: "sentence embeddings keep all distances",
+        method: Method::Embeddings(embedding_output::attack),
+    },
+];
+
+impl Attack {
+    /// The attack of this name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<&'static Self> {
+        ATTACKS.iter().find(|attack| attack.name == name)
+    }
+
+    /// Whether it makes sense on such a model.
+    #[must_use]
+    pub fn applies(&self, config: &ModelConfig) -> bool {
+        let is_encoder = config.task.is_of_encoder();
+        match self.method {
+            Method::Values(_) => !is_encoder && config.latent.is_none(),
+            Method::Embeddings(_) => is_encoder && config.sentence.is_some(),
+            _ => true,
+        }
+    }
+}
+
+/// An attack that found nothing to work with.
+fn none(seen: &Evidence<'_>) -> Guesses {
+    no_guesses(seen.asked.len())
+}
+
+fn no_guesses(count: usize) -> Guesses {
+    vec![NO_GUESS; count]
+}
+
+/// As many of the sorted values as `out` has places, evenly spread, with linear interpolation between neighbours.
+fn resample(sorted: &[f32], out: &mut [f32]) {
+    let Some(last) = sorted.len().checked_sub(1) else {
+        return;
+    };
+    let step = last as f64 / out.len().saturating_sub(1).max(1) as f64;
+    for (place, out) in out.iter_mut().enumerate() {
+        let at = place as f64 * step;
+        let below = (at as usize).min(last);
+        let above = (below + 1).min(last);
+        let share = (at - below as f64) as f32;
+        *out = sorted[below] + (sorted[above] - sorted[below]) * share;
+    }
+}

@@ -1,0 +1,54 @@
+//! `equicrypt audit`.
+
+use std::path::PathBuf;
+
+use clap::builder::PossibleValuesParser;
+use equicrypt_audit::ATTACKS;
+
+use crate::args::KeyArgs;
+
+#[derive(clap::Args)]
+pub(crate) struct Audit {
+    /// The original: a Hugging Face folder
+    pub(crate) model: PathBuf,
+    /// The encrypted folder
+    #[arg(
+        required_unless_present = "matrix",
+        conflicts_with = "matrix",
+        requires = "key"
+    )]
+    pub(crate) encrypted: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) key: Option<KeyArgs>,
+    /// Encrypt the original in every way, and by a published scheme, and compare them
+    #[arg(long)]
+    pub(crate) matrix: bool,
+    /// Only this attack; may be given several times
+    #[arg(long = "attack", value_name = "NAME", value_parser = PossibleValuesParser::new(ATTACKS.iter().map(|attack| attack.name)))]
+    pub(crate) attacks: Vec<String>,
+    /// How many keys each attack is tried under: the given one, and fresh ones for which copies are made
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub(crate) keys: u16,
+    /// Count occurrences in this text, in place of 200 built-in ones
+    #[arg(long, value_name = "FILE")]
+    pub(crate) text: Option<PathBuf>,
+    /// Write a report as a web page
+    #[arg(long, value_name = "FILE")]
+    pub(crate) report: Option<PathBuf>,
+    /// Write all figures as JSON; `-` for standard output
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+    /// Exit with 1 if an attack recovers more than this share (0 to 1) of types or of occurrences
+    #[arg(long, value_name = "SHARE", value_parser = share)]
+    pub(crate) fail_above: Option<f64>,
+    /// Do not measure fidelity
+    #[arg(long)]
+    pub(crate) no_fidelity: bool,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(share) if (0.0..=1.0).contains(&share) => Ok(share),
+        _ => Err("expected a number from 0 to 1".into()),
+    }
+}

@@ -1,0 +1,59 @@
+//! Encrypted copies of one model under fresh keys, for attacks that are to be tried under several.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use equicrypt_audit::{EncryptedCopy, Truth};
+use equicrypt_checkpoint::{Checkpoint, Dtype};
+use equicrypt_cipher::{MasterKey, Options, Vocabulary, encrypt};
+use equicrypt_spec::Manifest;
+use tempfile::TempDir;
+
+/// Copies, and where they are until this is dropped.
+pub(super) struct Copies {
+    pub(super) copies: Vec<EncryptedCopy>,
+    _place: TempDir,
+}
+
+/// What an encrypted folder was made with, as its manifest and its weights tell.
+pub(super) fn options_of(
+    manifest: &Manifest,
+    plain: &Checkpoint,
+    encrypted: &Checkpoint,
+) -> Result<Options> {
+    let dtype = Dtype::from_name(&manifest.dtype)
+        .with_context(|| format!("the manifest's dtype is {:?}", manifest.dtype))?;
+    let expand = encrypted.model_config()?.hidden_size - plain.model_config()?.hidden_size;
+    Ok(Options {
+        profile: manifest.profile,
+        dtype: Some(dtype),
+        epoch: manifest.epoch,
+        expand,
+        scales: true,
+        rotate_output: manifest.rotates_output,
+    })
+}
+
+impl Copies {
+    /// `count` copies of `source`, each under a key that is thrown away.
+    pub(super) fn make(source: &Checkpoint, options: &Options, count: usize) -> Result<Self> {
+        let place = tempfile::tempdir().context("cannot make a folder for encrypted copies")?;
+        let mut copies = Vec::new();
+        for number in 0..count {
+            let folder = place.path().join(number.to_string());
+            let key = MasterKey::generate()?;
+            let summary = encrypt(source, &folder, &key, options, &|_| ())?;
+            copies.push(open(&folder, &key, &summary.manifest)?);
+        }
+        Ok(Self {
+            copies,
+            _place: place,
+        })
+    }
+}
+
+/// An encrypted folder of which the key is at hand.
+pub(super) fn open(folder: &Path, key: &MasterKey, manifest: &Manifest) -> Result<EncryptedCopy> {
+    let truth = Truth::of(&Vocabulary::open(key, manifest)?)?;
+    Ok(EncryptedCopy::open(folder, truth)?)
+}
