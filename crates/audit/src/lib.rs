@@ -13,6 +13,7 @@ mod judge;
 mod matrix;
 mod nearest;
 mod prompts;
+pub mod report;
 mod texts;
 mod verdict;
 mod weights;
