@@ -69,7 +69,10 @@ impl Curve<'_> {
             self.distinct()
         };
         Plot {
-            title: format!("{}: recovered with growing effort", self.attack),
+            title: match self.members.as_slice() {
+                [(scheme, _)] => format!("{}: {scheme}", self.attack),
+                _ => format!("{}: recovered with growing effort", self.attack),
+            },
             summary: self.summary(),
             x_label: self.effort.to_owned(),
             y_label: if self.members.len() == 1 {

@@ -39,25 +39,37 @@ impl Leak {
             .reduce(|most, next| if next.share > most.share { next } else { most })
     }
 
-    /// (share - chance) / (1 - chance): what was recovered beyond guessing, of what guessing left.
+    /// What was recovered beyond guessing, of what guessing left.
     pub(super) fn beyond(self, chance: f64) -> f64 {
-        if (0.0..1.0).contains(&chance) {
-            (self.share - chance) / (1.0 - chance)
-        } else {
-            self.share
-        }
+        beyond(self.share, chance)
     }
 
     fn new(types: f64, occurrences: f64, effort: Option<f64>) -> Option<Self> {
-        // `max` passes over what is no number.
+        // What is not between 0 and 1 is no share, and `max` passes over what is no number.
+        let valid = |share: f64| if is_share(share) { share } else { f64::NAN };
+        let (types, occurrences) = (valid(types), valid(occurrences));
         let share = types.max(occurrences);
-        share.is_finite().then_some(Self {
+        is_share(share).then_some(Self {
             share,
             types,
             occurrences,
             effort,
         })
     }
+}
+
+/// (share - chance) / (1 - chance); the share itself if the chance is none.
+pub(super) fn beyond(share: f64, chance: f64) -> f64 {
+    if (0.0..1.0).contains(&chance) {
+        (share - chance) / (1.0 - chance)
+    } else {
+        share
+    }
+}
+
+/// Whether it is between 0 and 1.
+pub(super) fn is_share(value: f64) -> bool {
+    (0.0..=1.0).contains(&value)
 }
 
 /// Whether the attack recovers a secret vocabulary without anything else, so that a low figure of it means something.
@@ -92,6 +104,8 @@ mod tests {
     #[test]
     fn no_number_is_no_leak_and_one_number_is_enough() {
         assert!(Leak::of(&verdict("a", f64::NAN, f64::NAN)).is_none());
+        assert!(Leak::of(&verdict("a", -0.1, 1.5)).is_none());
+        assert_eq!(Leak::of(&verdict("a", 1e300, 0.25)).unwrap().share, 0.25);
         assert_eq!(Leak::of(&verdict("a", f64::NAN, 0.25)).unwrap().share, 0.25);
         assert_eq!(Leak::of(&verdict("a", 0.5, 0.25)).unwrap().share, 0.5);
     }

@@ -1,6 +1,8 @@
-//! A small writer of plots as SVG: shares over an effort or a price. A plotting crate would fix colours and sizes in every
-//! element; here they are classes, so that one drawing follows the page's light, dark and printed colours.
+//! A small writer of plots as SVG: shares over an effort or a price. A plotting crate (plotters 0.3) fixes a
+//! colour in every element, rounds places to whole pixels and knows neither dashes nor descriptions; here colours are classes,
+//! so that one drawing follows the page's light, dark and printed colours.
 
+use super::leak::is_share;
 use super::markup::{Markup, element, style, text, wrap};
 use super::palette::{SERIES, fixed};
 use super::scale::{Scale, drawable};
@@ -184,7 +186,7 @@ impl Plot {
     }
 
     fn height(&self) -> f64 {
-        BOTTOM + 52.0 + ENTRY * self.series.len() as f64
+        BOTTOM + 62.0 + ENTRY * self.series.len() as f64
     }
 }
 
@@ -195,7 +197,7 @@ impl Series {
             .points
             .iter()
             .copied()
-            .filter(|[x, y]| drawable(*x) && drawable(*y))
+            .filter(|[x, y]| drawable(*x) && is_share(*y))
             .collect();
         points.sort_by(|one, other| one[0].total_cmp(&other[0]));
         points

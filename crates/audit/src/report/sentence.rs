@@ -17,6 +17,8 @@ pub struct Sentence {
     pub share: Option<f64>,
     /// The attack that did.
     pub attack: Option<&'static str>,
+    /// Every attack that this adversary can run, works on its control, and gave a number.
+    pub tried: Vec<&'static str>,
     /// In plain words, with what was tried and what it recovered.
     pub text: String,
 }
@@ -104,6 +106,7 @@ fn sentence(audited: &Audited, adversary: Adversary) -> Sentence {
         standing,
         share: best.map(|(_, leak)| leak.share),
         attack: best.map(|(verdict, _)| verdict.attack),
+        tried: sorted_out(&[own, weaker].concat()).0,
         text,
     }
 }
@@ -141,7 +144,11 @@ fn read(adversary: Adversary, verdict: &Verdict, leak: Leak) -> (Standing, Strin
         " with an attack that needs less than it holds"
     };
     let knob = match (leak.effort, verdict.effort) {
-        (Some(value), Some(unit)) => format!(" at {} {unit}", effort(value)),
+        (Some(value), Some(unit)) => {
+            let half = half_from(verdict).filter(|half| *half < value);
+            let half = half.map(|half| format!(", half from {} on", effort(half)));
+            format!(" at {} {unit}{}", effort(value), half.unwrap_or_default())
+        }
         _ => String::new(),
     };
     let text = format!(
@@ -152,6 +159,16 @@ fn read(adversary: Adversary, verdict: &Verdict, leak: Leak) -> (Standing, Strin
         percent(verdict.chance),
     );
     (standing, text)
+}
+
+/// The least effort that reads half of the tokens in held-out text.
+fn half_from(verdict: &Verdict) -> Option<f64> {
+    verdict
+        .curve
+        .iter()
+        .filter(|point| point.recovered_occurrences >= 0.5)
+        .map(|point| point.effort)
+        .reduce(f64::min)
 }
 
 /// The words for attacks that recovered little, say nothing, or were not run.
@@ -173,18 +190,11 @@ fn little(
         }
         return (Standing::NotMeasured, text);
     }
-    let worked = |verdicts: &[&Verdict]| {
-        let (good, bad): (Vec<&Verdict>, Vec<&Verdict>) = verdicts
-            .iter()
-            .copied()
-            .partition(|verdict| control_works(verdict) && Leak::of(verdict).is_some());
-        (names(&good), names(&bad))
-    };
-    let (own_good, _) = worked(own);
-    let (good, bad) = worked(&[own, weaker].concat());
+    let (own_good, _) = sorted_out(own);
+    let (good, bad) = sorted_out(&[own, weaker].concat());
     let Some((verdict, leak)) = best.filter(|_| !own_good.is_empty()) else {
         let text = format!(
-            "{subject}: nothing is known. None of its attacks ({}) both works on its control and gives a number.",
+            "{subject}: nothing is known. None of its attacks ({}) both works on its control and gives a share.",
             names(own).join(", ")
         );
         return (Standing::Inconclusive, text);
@@ -210,6 +220,15 @@ fn little(
         );
     }
     (Standing::LittleFound, text)
+}
+
+/// The names of the attacks that work on their control and gave a number, and of those that do not.
+fn sorted_out(verdicts: &[&Verdict]) -> (Vec<&'static str>, Vec<&'static str>) {
+    let (good, bad): (Vec<&Verdict>, Vec<&Verdict>) = verdicts
+        .iter()
+        .copied()
+        .partition(|verdict| control_works(verdict) && Leak::of(verdict).is_some());
+    (names(&good), names(&bad))
 }
 
 /// Every name once.

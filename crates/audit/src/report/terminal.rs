@@ -20,7 +20,7 @@ pub fn table(audited: &Audited) -> String {
             "tokens",
             "chance",
             "control",
-            "a key",
+            "per key",
         ];
         let ordered = rows(std::slice::from_ref(audited));
         let all: Vec<_> = ordered

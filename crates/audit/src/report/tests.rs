@@ -118,6 +118,20 @@ fn balanced(markup: &str) -> Vec<String> {
     all
 }
 
+#[test]
+fn what_is_not_balanced_is_seen() {
+    for bad in [
+        "<p><b></p></b>",
+        "<p>",
+        "</p>",
+        "<p a=\"></p>",
+        "<p",
+        "a > b<p></p>",
+    ] {
+        assert!(std::panic::catch_unwind(|| balanced(bad)).is_err(), "{bad}");
+    }
+}
+
 /// What a reader sees.
 fn visible(page: &str) -> String {
     let mut out = String::new();
@@ -263,6 +277,10 @@ fn several_schemes_have_a_paragraph_for_each_adversary_and_a_frontier() {
         text.contains("It reads a part under \u{201c}rotate, 1,024 homophones\u{201d} (11.00 %,")
     );
     assert!(page.contains("id=\"frontier-kl\"") || page.contains("id=\"frontier-kl-title\""));
+    let weak = ["a", "b"].map(|scheme| audited(scheme, vec![verdict("row-norm", 0.01, 0.02)]));
+    let text = visible(&html(&weak, &about()));
+    assert!(text.contains("recovers at most 2.00 % under both encryptions with what was tried (row-norm), which is no proof"));
+    assert!(text.contains("was not measured against any of them."));
     let one = html(&schemes().split_off(5), &about());
     assert!(
         !one.contains("id=\"frontier\""),

@@ -55,6 +55,9 @@ fn compared(audited: &[Audited]) -> Markup {
         .filter(|fact| shared.contains(fact) && fact.0 != SCHEME)
         .cloned()
         .collect();
+    if names.is_empty() {
+        return list(&shared);
+    }
     let rows = audited
         .iter()
         .zip(&all)

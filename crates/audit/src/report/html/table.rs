@@ -1,7 +1,7 @@
 //! Tables with captions and scopes, which scroll alone where the screen is narrow.
 
 use crate::Verdict;
-use crate::report::leak::{Leak, control_works};
+use crate::report::leak::{beyond, control_works, is_share};
 use crate::report::markup::{Markup, element, text, wrap};
 use crate::report::sentence::{BROKEN, LEAKS, Standing};
 
@@ -58,18 +58,15 @@ pub(super) enum Level {
 impl Level {
     /// Of `share` that `verdict` reports.
     pub(super) fn of(verdict: &Verdict, share: f64) -> Self {
-        let leak = Leak {
-            share,
-            types: share,
-            occurrences: share,
-            effort: None,
-        };
-        let beyond = leak.beyond(verdict.chance);
+        if !is_share(share) {
+            return Self::Unknown;
+        }
+        let beyond = beyond(share, verdict.chance);
         if beyond >= BROKEN {
             Self::Broken
         } else if beyond >= LEAKS {
             Self::Leaks
-        } else if share.is_finite() && control_works(verdict) {
+        } else if control_works(verdict) {
             Self::Little
         } else {
             Self::Unknown
@@ -117,11 +114,15 @@ pub(super) fn table(caption: &str, columns: &[String], groups: Vec<Group>) -> Ma
         .enumerate()
         .map(|(place, name)| {
             let below = first.and_then(|row| row.cells.get(place.checked_sub(1)?));
-            let class = match below {
+            let mut class = match below {
                 Some(Cell::Words(_)) => "words",
                 _ => "figure",
-            };
-            element("th", &[("scope", "col"), ("class", class)], [text(name)])
+            }
+            .to_owned();
+            if is_long(name) {
+                class += " long";
+            }
+            element("th", &[("scope", "col"), ("class", &class)], [text(name)])
         })
         .collect();
     let bodies: Markup = groups
@@ -130,13 +131,13 @@ pub(super) fn table(caption: &str, columns: &[String], groups: Vec<Group>) -> Ma
             let mut rows = Markup::default();
             if let Some(name) = &group.name {
                 let head = [("scope", "rowgroup"), ("colspan", width.as_str())];
-                let cell = element("th", &head, [text(name)]);
+                let cell = element("th", &head, [stay(name)]);
                 rows.push(element("tr", &[("class", "group")], [cell]));
             }
             for line in group.rows {
                 rows.push(row(&line.heading, line.cells));
                 if let Some(remark) = line.remark {
-                    let cell = element("td", &[("colspan", &width)], [text(&remark)]);
+                    let cell = element("td", &[("colspan", &width)], [stay(&remark)]);
                     rows.push(element("tr", &[("class", "remark")], [cell]));
                 }
             }
@@ -156,7 +157,7 @@ pub(super) fn table(caption: &str, columns: &[String], groups: Vec<Group>) -> Ma
             "table",
             &[],
             [
-                element("caption", &[], [text(caption)]),
+                element("caption", &[], [stay(caption)]),
                 element("thead", &[], [wrap("tr", &[], heads)]),
                 bodies,
             ],
@@ -164,11 +165,23 @@ pub(super) fn table(caption: &str, columns: &[String], groups: Vec<Group>) -> Ma
     )
 }
 
+/// Words as wide as the screen, which do not scroll with the columns.
+fn stay(words: &str) -> Markup {
+    element("span", &[("class", "stay")], [text(words)])
+}
+
 fn row(heading: &str, cells: Vec<Cell>) -> Markup {
     let mut out = element("th", &[("scope", "row")], [text(heading)]);
     for cell in cells {
         out.push(match cell {
-            Cell::Words(words) => element("td", &[("class", "words")], [text(&words)]),
+            Cell::Words(words) => {
+                let class = if is_long(&words) {
+                    "words long"
+                } else {
+                    "words"
+                };
+                element("td", &[("class", class)], [text(&words)])
+            }
             Cell::Number(figure) => element("td", &[], [text(&figure)]),
             Cell::Figure(figure, level) => {
                 element("td", &[("class", level.class())], [text(&figure)])
@@ -185,4 +198,9 @@ fn row(heading: &str, cells: Vec<Cell>) -> Markup {
         });
     }
     wrap("tr", &[], out)
+}
+
+/// Whether words may break into lines.
+fn is_long(words: &str) -> bool {
+    words.chars().count() > 16
 }

@@ -109,7 +109,15 @@ fn about(audited: &[Audited], standing: Standing, here: &[&(usize, &Sentence)]) 
         .filter_map(|(place, _)| Some(format!("\u{201c}{}\u{201d}", audited.get(*place)?.scheme)))
         .collect();
     let who = match names.as_slice() {
-        all if all.len() == audited.len() => format!("all {} encryptions", all.len()),
+        all if all.len() == audited.len() => {
+            if standing == Standing::NotMeasured {
+                "any of them".to_owned()
+            } else if all.len() == 2 {
+                "both encryptions".to_owned()
+            } else {
+                format!("all {} encryptions", all.len())
+            }
+        }
         few if few.len() <= NAMED => few.join(", "),
         many => format!("{} of {} encryptions", many.len(), audited.len()),
     };
@@ -119,6 +127,12 @@ fn about(audited: &[Audited], standing: Standing, here: &[&(usize, &Sentence)]) 
     let mut attacks: Vec<&str> = here.iter().filter_map(|(_, one)| one.attack).collect();
     attacks.sort_unstable();
     attacks.dedup();
+    let mut tried: Vec<&str> = here
+        .iter()
+        .flat_map(|(_, one)| one.tried.iter().copied())
+        .collect();
+    tried.sort_unstable();
+    tried.dedup();
     let range = if least == most {
         format!("{most}, {}", attacks.join(", "))
     } else {
@@ -128,7 +142,8 @@ fn about(audited: &[Audited], standing: Standing, here: &[&(usize, &Sentence)]) 
         Standing::Broken => format!("reads most under {who} ({range}): no protection."),
         Standing::Leaks => format!("reads a part under {who} ({range}): slowed down at best."),
         Standing::LittleFound => format!(
-            "recovers little under {who} with the attacks tried (at most {most}): no proof of protection."
+            "recovers at most {most} under {who} with what was tried ({}), which is no proof of protection.",
+            tried.join(", ")
         ),
         Standing::Inconclusive => {
             format!("may read anything under {who}: no attack worked on its control.")

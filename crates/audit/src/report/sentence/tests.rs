@@ -78,6 +78,26 @@ fn a_twentieth_leaks_and_the_effort_is_named() {
 }
 
 #[test]
+fn the_least_effort_that_reads_half_is_named() {
+    let mut attack = verdict("cooccurrence", 0.5, 0.89);
+    attack.effort = Some("cipher tokens");
+    attack.curve = [(1e4, 0.1), (1e5, 0.6), (1e6, 0.85), (5e6, 0.89)]
+        .map(|(effort, share)| Point {
+            effort,
+            recovered_types: 0.5,
+            recovered_occurrences: share,
+        })
+        .to_vec();
+    let said = of(vec![attack], Adversary::BaseModelHost);
+    assert!(
+        said.text
+            .contains("(cooccurrence at 5,000,000 cipher tokens, half from 100,000 on, 12 s;"),
+        "{}",
+        said.text
+    );
+}
+
+#[test]
 fn guessing_well_is_no_leak() {
     let mut attack = verdict("embedding-output", 0.52, 0.52);
     attack.chance = 0.5;
@@ -164,6 +184,8 @@ fn no_number_is_inconclusive() {
     );
     assert_eq!(said.standing, Standing::Inconclusive);
     assert_eq!(said.share, None);
+    let said = of(vec![verdict("a", 1e300, -1.0)], Adversary::BaseModelHost);
+    assert_eq!(said.standing, Standing::Inconclusive);
 }
 
 #[test]
