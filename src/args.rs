@@ -202,7 +202,7 @@ pub(crate) struct Encrypt {
         long,
         value_name = "PEFT_DIR",
         requires = "base",
-        conflicts_with_all = ["profile", "dtype", "expand", "rotate_output", "epoch", "format", "quantize"]
+        conflicts_with_all = ["profile", "dtype", "expand", "rotate_output", "noise", "epoch", "format", "quantize"]
     )]
     pub(crate) adapter: Option<PathBuf>,
     /// The encrypted folder that the adapter is for, made from the model with the same key
@@ -211,6 +211,10 @@ pub(crate) struct Encrypt {
     /// Hidden coordinates to add (rotate only): the residual stream becomes wider and the same function is computed
     #[arg(long, value_name = "H", default_value_t = 0)]
     pub(crate) expand: usize,
+    /// Add Gaussian noise to embedding and head, A times the standard deviation of each: the model answers worse, and
+    /// `equicrypt audit` says what that buys
+    #[arg(long, value_name = "A", default_value_t = 0.0)]
+    pub(crate) noise: f64,
     /// Give sentence embeddings a secret rotation of their own, in a linear layer behind the pooling
     #[arg(long)]
     pub(crate) rotate_output: bool,

@@ -38,6 +38,7 @@ fn encrypted(dir: &Path, out: &Path, profile: Profile, dtype: Dtype) -> Vocabula
         expand: 0,
         scales: true,
         rotate_output: false,
+        noise: 0.0,
     };
     let source = Checkpoint::open(dir).unwrap();
     let summary = encrypt(&source, out, &key(11), &options, &|_| ()).unwrap();

@@ -30,6 +30,7 @@ pub(super) fn run(args: &Encrypt) -> Result<()> {
         expand: args.expand,
         scales: true,
         rotate_output: args.rotate_output,
+        noise: args.noise,
     };
     let start = Instant::now();
     let summary = match (&args.adapter, &args.base) {

@@ -67,11 +67,19 @@ pub(super) fn run(args: &Inspect) -> Result<()> {
                 manifest.dtype
             ),
         ),
+        ("noise", noise(manifest.noise)),
         ("context", format!("{} tokens", facts.max_positions)),
     ] {
         terminal.line(&format!("{name:13} {value}"))?;
     }
     terminal.line("all of this is public: every host of the model knows it")
+}
+
+fn noise(noise: f64) -> String {
+    match noise {
+        0.0 => "none".to_owned(),
+        noise => format!("{noise} standard deviations on embedding and head"),
+    }
 }
 
 /// What the weights' headers say.

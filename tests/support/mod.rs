@@ -176,6 +176,7 @@ pub fn options(profile: Profile) -> Options {
         expand: 0,
         scales: true,
         rotate_output: false,
+        noise: 0.0,
     }
 }
 

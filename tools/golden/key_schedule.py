@@ -87,6 +87,9 @@ def main() -> None:
 
     u64 = stream("hidden")
     gaussians = stream("layer/12/v/2")
+    salt = fingerprint + epoch.to_bytes(4, "little")
+    noise = hkdf(master, salt, b"equicrypt v1 noise", 32)
+    row = Stream(hkdf(noise, b"", b"embed/3", 32))
     golden = {
         "made_by": "tools/golden/key_schedule.py",
         "master": master.hex(),
@@ -97,6 +100,7 @@ def main() -> None:
         "hidden_u64": [f"{u64.u64():016x}" for _ in range(4)],
         "vocab_permutation": stream("vocab").permutation(40),
         "layer_12_v_2_gaussians": [x for _ in range(4) for x in gaussians.gaussian_pair()],
+        "noise_embed_3_gaussians": [x for _ in range(2) for x in row.gaussian_pair()],
     }
     Path(sys.argv[1]).write_text(json.dumps(golden, indent=1) + "\n")
 

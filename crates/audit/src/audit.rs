@@ -47,6 +47,7 @@ pub struct Audit {
     public: Weights,
     control: EncryptedCopy,
     texts: AuditTexts,
+    choices: Vec<u32>,
 }
 
 impl Audit {
@@ -59,11 +60,14 @@ impl Audit {
         let tokens = public.config().vocab_size;
         let truth = Truth::of_control(tokens)?;
         let weights = Weights::with_shuffled_vocabulary(dir, truth.rows().to_vec())?;
+        let exam = Exam::new(&truth, &texts.held_out.concat(), &texts.special);
+        let choices = exam.with_choices().choices;
         let control = EncryptedCopy { weights, truth };
         Ok(Self {
             public,
             control,
             texts,
+            choices,
         })
     }
 
@@ -71,6 +75,12 @@ impl Audit {
     #[must_use]
     pub fn public(&self) -> &Weights {
         &self.public
+    }
+
+    /// The held-out texts.
+    #[must_use]
+    pub fn texts(&self) -> &[Vec<u32>] {
+        &self.texts.held_out
     }
 
     /// Tokens of the held-out texts.
@@ -90,7 +100,7 @@ impl Audit {
         let start = Instant::now();
         let ready = match attack.method {
             Method::Weights(study) => Ready::Weights(study(&self.public)?),
-            Method::Choice(study) => Ready::Choice(study(&self.public)?),
+            Method::Choice(study) => Ready::Choice(study(&self.public, &self.choices)?),
             Method::Pairs(study) => Ready::Pairs(study(&self.public)?),
             Method::Document(study) => Ready::Document(study(&self.public)?),
             Method::Values(study) => match first_values(&self.public, &[0])? {
@@ -229,7 +239,6 @@ impl Studied<'_> {
             attacker(&Evidence {
                 weights: &copy.weights,
                 asked: &exam.asked,
-                choices: &exam.choices,
                 known,
             })
         };

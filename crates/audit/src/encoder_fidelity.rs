@@ -125,12 +125,19 @@ pub fn compare_encoders(
 }
 
 impl EncoderLimits {
-    /// What the profile and dtype of a manifest promise in an engine that computes in f32.
+    /// What the profile and dtype of a manifest promise in an engine that computes in f32; noise promises nothing.
     #[must_use]
     pub fn of(manifest: &Manifest) -> Self {
         let rounds = (manifest.profile == Profile::Rotate || manifest.rotates_output)
             && !matches!(manifest.dtype.as_str(), "F32" | "F64");
-        if rounds {
+        if manifest.noise > 0.0 {
+            Self {
+                min_cosine: -1.0,
+                agreement: 0.0,
+                max_probability_difference: 1.0,
+                mean_kl: f64::INFINITY,
+            }
+        } else if rounds {
             Self {
                 min_cosine: 0.999,
                 agreement: 0.98,

@@ -17,8 +17,6 @@ pub(crate) struct Evidence<'a> {
     pub(crate) weights: &'a Weights,
     /// Cipher ids to name.
     pub(crate) asked: &'a [u32],
-    /// Where trying every plain id would take too long: ids among which the answers are.
-    pub(crate) choices: &'a [u32],
     /// Known plaintext.
     pub(crate) known: &'a [Pair],
 }

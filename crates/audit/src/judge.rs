@@ -119,44 +119,37 @@ impl<'a> Exam<'a> {
         }
     }
 
-    /// On a few hundred types, with a few thousand choices.
+    /// On a few hundred types, with a few thousand choices, the same under every key: the most frequent types of the text, and
+    /// plain ids evenly spread.
     pub(crate) fn with_choices(mut self) -> Self {
-        let mut frequent: Vec<(usize, u32)> = self
-            .occurrences
-            .iter()
-            .map(|(id, count)| (*count, *id))
+        let tokens = self.truth.tokens();
+        let spread = |count: usize| (0..tokens as u32).step_by(tokens.div_ceil(count).max(1));
+        let is_special = |cipher: &u32| self.special.contains(cipher);
+        let sample = self.truth.encrypt(&spread(CHOSEN).collect::<Vec<_>>());
+        self.types = sample.into_iter().filter(|id| !is_special(id)).collect();
+
+        let plain = |cipher: &u32| self.truth.pair(*cipher).plain;
+        let mut frequent: Vec<(usize, u32, u32)> = (self.occurrences.iter())
+            .map(|(cipher, count)| (*count, plain(cipher), *cipher))
             .collect();
         frequent.sort_unstable_by(|a, b| b.cmp(a));
-        let mut sample: Vec<u32> = self.types.iter().copied().collect();
-        sample.sort_unstable();
-        let step = sample.len().div_ceil(CHOSEN).max(1);
-        self.types = sample.into_iter().step_by(step).collect();
+        frequent.truncate(CHOSEN);
         self.occurrences = frequent
             .into_iter()
-            .take(CHOSEN)
-            .map(|(n, id)| (id, n))
+            .map(|(n, _, cipher)| (cipher, n))
             .collect();
-        let all: HashSet<u32> = self
-            .types
-            .iter()
-            .chain(self.occurrences.keys())
-            .copied()
-            .collect();
-        self.special.retain(|id| all.contains(id));
-        self.asked = all.into_iter().collect();
-        self.asked.sort_unstable();
 
-        let plain = self.asked.iter().map(|id| self.truth.pair(*id).plain);
-        let mut choices: HashSet<u32> = plain.collect();
-        let step = (self.truth.tokens() / CHOICES).max(1);
-        for other in (0..self.truth.tokens() as u32).step_by(step) {
-            if choices.len() >= CHOICES {
-                break;
-            }
-            choices.insert(other);
-        }
+        let all = self.types.iter().chain(self.occurrences.keys());
+        let all: HashSet<u32> = all.copied().collect();
+        self.special.clear();
+        let asked = all.iter().map(|cipher| self.truth.pair(*cipher).plain);
+        let choices: HashSet<u32> = asked
+            .chain(spread(CHOICES - all.len().min(CHOICES)))
+            .collect();
         self.choices = choices.into_iter().collect();
         self.choices.sort_unstable();
+        self.asked = all.into_iter().collect();
+        self.asked.sort_unstable();
         self
     }
 

@@ -75,6 +75,8 @@ pub enum MeasuredFidelity {
 /// One way to encrypt a model, and what became of it.
 #[derive(Debug, Clone, Serialize)]
 pub struct Audited {
+    /// The name of the model: its folder's.
+    pub model: String,
     /// The way in words, such as "rotate, noise 0.25" or "AloePri, alpha_e 1, alpha_h 0.2, lambda 0.3, h 128".
     pub scheme: String,
     /// `model_type` of the original.

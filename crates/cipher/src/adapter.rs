@@ -48,6 +48,7 @@ pub fn encrypt_adapter(
         expand: base.hidden_size.saturating_sub(expected_width(source)?),
         scales: true,
         rotate_output: false,
+        noise: manifest.noise,
     };
     let plan = Plan::new(source, &options, key.id())?;
     if plan.manifest != *manifest {

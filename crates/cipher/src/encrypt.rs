@@ -28,6 +28,9 @@ pub struct Options {
     /// Whether sentence embeddings are given a secret rotation of their own: by the linear layer behind the pooling, which is
     /// added where the model has none.
     pub rotate_output: bool,
+    /// The standard deviation of Gaussian noise on the embedding of tokens and on the head, in that of the tensor itself: it
+    /// trades fidelity for resistance, and unties the head. 0 for none.
+    pub noise: f64,
 }
 
 /// What was written.
@@ -56,7 +59,10 @@ pub fn encrypt(
     let plan = Plan::new(source, options, key.id())?;
     let schedule = Schedule::new(key, &plan.manifest.fingerprint()?, options.epoch);
     let vocabulary = Vocabulary::derive(&schedule, plan.target.vocab_size, plan.manifest.kept_id);
-    let secrets = Secrets::derive(&schedule, &plan.target, &plan.permits(), &vocabulary);
+    let mut secrets = Secrets::derive(&schedule, &plan.target, &plan.permits(), &vocabulary);
+    if options.noise > 0.0 {
+        secrets = secrets.with_noise(&schedule);
+    }
     encrypt_with(source, out, &plan, &secrets, progress)
 }
 

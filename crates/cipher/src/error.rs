@@ -166,6 +166,16 @@ pub enum Error {
         /// The vocabulary's size.
         size: usize,
     },
+    /// Noise that is no noise.
+    #[error(
+        "noise: expected a number from 0 to {most}, found {found}; 0 is none, 0.25 is a quarter of the weights' own deviation"
+    )]
+    Noise {
+        /// What was asked for.
+        found: f64,
+        /// The most that is taken.
+        most: f64,
+    },
     /// A weight that the output dtype cannot hold.
     #[error(
         "tensor {tensor:?}: a weight is beyond the range of {dtype}; encrypt with --dtype bf16 or f32"

@@ -12,6 +12,7 @@ mod expand;
 mod key;
 mod key_file;
 mod linear_algebra;
+mod noise;
 mod outputs;
 mod pass;
 mod plan;

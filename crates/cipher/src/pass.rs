@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use equicrypt_checkpoint::{Checkpoint, CheckpointWriter, Dtype};
-use equicrypt_spec::{Kind, Layout, Side};
+use equicrypt_spec::{Kind, Layout, Role, Side};
 use rayon::prelude::*;
 
 use crate::element::Element;
@@ -52,6 +52,8 @@ struct Ready<T: Real> {
     /// What each column of the source is multiplied by, if not by one.
     column_factors: Option<Vec<T>>,
     scale: T,
+    /// What is added to the source before anything else, and its standard deviation.
+    noise: Option<(&'static str, f64)>,
 }
 
 impl<'a, T: Real> Pass<'a, T> {
@@ -163,7 +165,6 @@ impl<'a, T: Real> Pass<'a, T> {
             (rows, shape.get(1).copied().unwrap_or(1))
         };
         Ok(Ready {
-            source,
             from: matrix(shape),
             to: matrix(&spec.shape),
             rows: Action::new(&rows),
@@ -171,7 +172,26 @@ impl<'a, T: Real> Pass<'a, T> {
             row_factors,
             column_factors,
             scale: T::from_f64(scale),
+            noise: self.noise(output, &source)?,
+            source,
         })
+    }
+
+    /// Which noise an output has: embedding and head each have their own, even if they come of one tensor.
+    fn noise(
+        &self,
+        output: &OutputTensor,
+        source: &str,
+    ) -> Result<Option<(&'static str, f64)>, Error> {
+        let share = self.plan.noise_on(output);
+        if share == 0.0 {
+            return Ok(None);
+        }
+        let label = match output.spec.row.role {
+            Role::Head => "head",
+            _ => "embed",
+        };
+        Ok(Some((label, share * deviation::<T>(self.source, source)?)))
     }
 
     /// Output rows that are source rows in another order, with signs and scales.
@@ -279,6 +299,9 @@ impl<'a, T: Real> Pass<'a, T> {
         let (width, wider) = (ready.from.1, ready.to.1);
         let mut values = read(self.source, &ready.source, rows.clone(), width)?;
         for (row, values) in rows.zip(values.chunks_exact_mut(width)) {
+            if let (Some((label, deviation)), Some(noise)) = (ready.noise, self.secrets.noise()) {
+                noise.add(label, row, deviation, values);
+            }
             let factor = match &ready.row_factors {
                 Some(factors) => factors[row] * ready.scale,
                 None => ready.scale,
@@ -351,6 +374,26 @@ pub(crate) fn factors<T: Real>(
         });
     }
     Ok(values)
+}
+
+/// The standard deviation of a tensor's values.
+fn deviation<T: Real>(source: &Checkpoint, name: &str) -> Result<f64, Error> {
+    let shape = source.tensor(name).map_or(&[][..], |tensor| &tensor.shape);
+    let (rows, width) = match shape {
+        [rows, width] => (*rows, *width),
+        _ => return Ok(0.0),
+    };
+    let mut sums = [0.0f64; 2];
+    // One block after another, so that the sums do not depend on how many cores there are.
+    for block in blocks(rows, (BLOCK_VALUES / width.max(1)).max(1)) {
+        for value in read::<T>(source, name, block, width)? {
+            let value = value.to_f64();
+            sums = [sums[0] + value, sums[1] + value * value];
+        }
+    }
+    let count = (rows * width).max(1) as f64;
+    let mean = sums[0] / count;
+    Ok((sums[1] / count - mean * mean).max(0.0).sqrt())
 }
 
 /// Rows of a source tensor.

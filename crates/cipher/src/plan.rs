@@ -25,6 +25,7 @@ pub struct Plan {
     profile: Profile,
     scales: bool,
     rotate_output: bool,
+    noise: f64,
     sources: Sources,
 }
 
@@ -68,6 +69,12 @@ impl Plan {
     /// unsupported architecture, a tensor that is missing, unknown or of the wrong shape, a dtype that cannot be used, a
     /// width that the architecture or a stock engine cannot have.
     pub fn new(checkpoint: &Checkpoint, options: &Options, key_id: KeyId) -> Result<Self, Error> {
+        if !(0.0..=MOST_NOISE).contains(&options.noise) {
+            return Err(Error::Noise {
+                found: options.noise,
+                most: MOST_NOISE,
+            });
+        }
         let source = checkpoint.model_config()?;
         let arch = source.architecture;
         let sources = Sources::new(checkpoint, &source)?;
@@ -102,6 +109,7 @@ impl Plan {
             dtype: dtype.name().to_owned(),
             kept_id: source.uncounted_id(),
             rotates_output: options.rotate_output,
+            noise: options.noise,
         };
         Ok(Self {
             source,
@@ -111,6 +119,7 @@ impl Plan {
             profile: options.profile,
             scales: options.scales,
             rotate_output: options.rotate_output,
+            noise: options.noise,
             sources,
         })
     }
@@ -148,6 +157,14 @@ impl Plan {
         })
     }
 
+    /// The standard deviation of the noise on `output`, in that of the source tensor; 0 where there is none.
+    pub(crate) fn noise_on(&self, output: &OutputTensor) -> f64 {
+        match output.spec.row.role {
+            Role::Embed | Role::Head => self.noise,
+            _ => 0.0,
+        }
+    }
+
     /// Bytes of all output tensors.
     #[must_use]
     pub fn bytes(&self) -> u64 {
@@ -164,14 +181,16 @@ impl OutputTensor {
     }
 }
 
+/// Far more leaves nothing of any model.
+const MOST_NOISE: f64 = 100.0;
+
 /// The encrypted model's configuration.
 fn target(source: &ModelConfig, options: &Options) -> Result<ModelConfig, Error> {
     let mut target = source.clone();
     (target.bos, target.eos, target.pad) = (None, Vec::new(), source.uncounted_id());
     let arch = source.architecture;
-    target.tied_head &= arch
-        .gain_folded_into(Role::Head, source, options.profile)
-        .is_none();
+    let folds = arch.gain_folded_into(Role::Head, source, options.profile);
+    target.tied_head &= folds.is_none() && options.noise == 0.0;
     expand::widen(&mut target, options)?;
     if options.rotate_output {
         return with_rotated_output(&target);

@@ -43,10 +43,15 @@ impl Schedule {
 
     /// stream(label): the randomness behind one secret.
     pub(crate) fn stream(&self, label: &str) -> SecretRng {
-        let mut subkey = Zeroizing::new([0; 32]);
+        SecretRng::new(&Zeroizing::new(self.subkey(label)))
+    }
+
+    /// HKDF-SHA256(master, salt, "equicrypt v1 " || label): the caller wipes it.
+    pub(crate) fn subkey(&self, label: &str) -> [u8; 32] {
+        let mut subkey = [0; 32];
         let info = [b"equicrypt v1 ", label.as_bytes()].concat();
-        expand(&self.master, &self.salt, &info, subkey.as_mut());
-        SecretRng::new(&subkey)
+        expand(&self.master, &self.salt, &info, &mut subkey);
+        subkey
     }
 }
 

@@ -7,6 +7,7 @@ use equicrypt_spec::{
 };
 
 use crate::element::Element;
+use crate::noise::Noise;
 use crate::schedule::Schedule;
 use crate::{Error, Vocabulary};
 
@@ -23,6 +24,7 @@ pub struct Secrets {
     members: BTreeMap<AxisId, Vec<Arc<Element>>>,
     /// Set by [`danger`] alone: gains and gates that cannot follow a map are left behind instead of being an error.
     lenient: bool,
+    noise: Option<Noise>,
 }
 
 impl Permit {
@@ -77,6 +79,19 @@ impl Secrets {
         secrets
     }
 
+    /// The same with noise for embedding and head.
+    #[must_use]
+    pub fn with_noise(self, schedule: &Schedule) -> Self {
+        Self {
+            noise: Some(Noise::derive(schedule)),
+            ..self
+        }
+    }
+
+    pub(crate) fn noise(&self) -> Option<&Noise> {
+        self.noise.as_ref()
+    }
+
     /// The same for some axes, without the vocabulary.
     pub(crate) fn derive_some(
         schedule: &Schedule,
@@ -104,6 +119,7 @@ impl Secrets {
             architecture,
             members,
             lenient: false,
+            noise: None,
         }
     }
 

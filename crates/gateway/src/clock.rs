@@ -1,7 +1,8 @@
 /// The time, given in seconds since 1970, in UTC, as C's `strftime` writes it in the C locale.
 /// Understands the directives that chat templates use: `%Y %y %m %d %e %B %b %A %a %H %I %M %S %p
 /// %j %%`, and `%-d` and the like without padding; others are kept as they are.
-pub(crate) fn strftime(seconds: i64, format: &str) -> String {
+#[must_use]
+pub fn strftime(seconds: i64, format: &str) -> String {
     let days = seconds.div_euclid(86_400);
     let second_of_day = seconds.rem_euclid(86_400);
     let (year, month, day) = civil(days);

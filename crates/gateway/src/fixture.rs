@@ -55,6 +55,7 @@ pub(crate) fn encryption() -> (MasterKey, Manifest) {
         dtype: "BF16".into(),
         kept_id: None,
         rotates_output: false,
+        noise: 0.0,
     };
     (key, manifest)
 }

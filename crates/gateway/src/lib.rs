@@ -38,6 +38,7 @@ mod scripted_host;
 pub use api::{GatewayOptions, Model, serve_gateway};
 pub use chat::{ChatTemplate, Conversation, Message};
 pub use cipher_tokenizer::CipherTokenizer;
+pub use clock::strftime;
 pub use encoder::{
     Candidate, CipherText, EncoderOwner, EncoderSession, LabelledToken, Long, Prepared,
 };

@@ -99,6 +99,7 @@ mod tests {
             dtype: "BF16".into(),
             kept_id: None,
             rotates_output: false,
+            noise: 0.0,
         }
     }
 

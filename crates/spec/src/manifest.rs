@@ -11,7 +11,7 @@ pub const MANIFEST_FILE: &str = "equicrypt.json";
 pub const FORMAT_VERSION: u32 = 1;
 
 /// What a host may know of an encrypted model: `equicrypt.json`. Public; holds no secret by construction.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// [`FORMAT_VERSION`].
     pub format_version: u32,
@@ -37,6 +37,9 @@ pub struct Manifest {
     /// Whether sentence embeddings were given a secret rotation of their own.
     #[serde(default, skip_serializing_if = "is_false")]
     pub rotates_output: bool,
+    /// The standard deviation of the noise on embedding and head, in that of the tensor.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub noise: f64,
 }
 
 /// A public commitment to a key: 8 bytes, written as 16 hexadecimal digits.
@@ -63,6 +66,11 @@ impl Manifest {
                 "vocab_size: expected plain_vocab_size = {} or more, at most 2^28, found {}",
                 manifest.plain_vocab_size, manifest.vocab_size
             )));
+        }
+        if !(manifest.noise.is_finite() && manifest.noise >= 0.0) {
+            return Err(Error::Manifest(
+                "noise: expected a finite number, not below 0".into(),
+            ));
         }
         if (manifest.kept_id).is_some_and(|id| id as usize >= manifest.plain_vocab_size) {
             return Err(Error::Manifest(
@@ -94,6 +102,7 @@ impl Manifest {
                 "rotates_output",
                 self.rotates_output == other.rotates_output,
             ),
+            ("noise", self.noise == other.noise),
         ];
         let differs = same.into_iter().find(|(_, same)| !same);
         differs.map(|(field, _)| field)
@@ -136,6 +145,10 @@ impl<'de> Deserialize<'de> for KeyId {
     }
 }
 
+fn is_zero(noise: &f64) -> bool {
+    *noise == 0.0
+}
+
 fn from_hex<const N: usize>(text: &str) -> Option<[u8; N]> {
     if text.len() != 2 * N || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
         return None;
@@ -173,6 +186,7 @@ mod tests {
             dtype: "BF16".into(),
             kept_id: None,
             rotates_output: false,
+            noise: 0.0,
         }
     }
 

@@ -31,7 +31,23 @@ pub(super) fn options_of(
         expand,
         scales: true,
         rotate_output: manifest.rotates_output,
+        noise: manifest.noise,
     })
+}
+
+/// What makes one way to encrypt differ from another, in words.
+pub(super) fn scheme(options: &Options) -> String {
+    let mut words = vec![options.profile.name().to_owned()];
+    if options.expand > 0 {
+        words.push(format!("{} more coordinates", options.expand));
+    }
+    if options.rotate_output {
+        words.push("rotated output".to_owned());
+    }
+    if options.noise > 0.0 {
+        words.push(format!("noise {}", options.noise));
+    }
+    words.join(", ")
 }
 
 impl Copies {

@@ -1,61 +1,42 @@
 mod copies;
+mod fidelity;
 mod texts;
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
-use equicrypt_audit::{ATTACKS, Attack, Audit, AuditTexts, Audited, Verdict};
+use equicrypt_audit::report::{self, About};
+use equicrypt_audit::{ATTACKS, Attack, Audit, Audited};
 use equicrypt_checkpoint::{Checkpoint, model_config};
+use equicrypt_gateway::strftime;
 use equicrypt_spec::{MANIFEST_FILE, Manifest};
+use serde_json::json;
 
 use crate::args;
 use crate::commands::tokens::read_manifest;
 use crate::terminal::Terminal;
 use crate::{key, progress};
 use copies::Copies;
+use fidelity::Original;
 
 pub(super) fn run(args: &args::Audit) -> Result<()> {
     let is_encoder = model_config(&args.model)?.task.is_of_encoder();
     let texts = texts::read(&args.model, is_encoder, args.text.as_deref())?;
+    let audit = Audit::new(&args.model, texts)?;
     let (Some(encrypted), Some(key)) = (&args.encrypted, &args.key) else {
         bail!("not yet");
     };
-    let audited = one(args, texts, encrypted, key)?;
-    let mut terminal = Terminal::new();
-    for verdict in &audited.verdicts {
-        terminal.line(&format!(
-            "{:18} {:7.2} {:7.2} {:?} {:.2e} {:7.2} {:.3} {:6.1}",
-            verdict.attack,
-            100.0 * verdict.recovered_types,
-            100.0 * verdict.recovered_occurrences,
-            verdict.recovered_special,
-            verdict.chance,
-            100.0 * verdict.control,
-            verdict.spread,
-            verdict.seconds
-        ))?;
-        for point in &verdict.curve {
-            terminal.line(&format!(
-                "    {} {:.4} {:.4}",
-                point.effort, point.recovered_types, point.recovered_occurrences
-            ))?;
-        }
-    }
-    Ok(())
-}
-
-/// The attacks asked for, or all.
-fn attacks(args: &args::Audit) -> Vec<&'static Attack> {
-    let asked = |attack: &&Attack| {
-        args.attacks.is_empty() || args.attacks.iter().any(|name| name == attack.name)
-    };
-    ATTACKS.iter().filter(asked).collect()
+    let audited = vec![one(args, &audit, encrypted, key)?];
+    tell(args, &audited)
 }
 
 /// The folder that was given, and fresh copies like it.
 fn one(
     args: &args::Audit,
-    texts: AuditTexts,
+    audit: &Audit,
     encrypted: &Path,
     key_args: &args::KeyArgs,
 ) -> Result<Audited> {
@@ -63,29 +44,25 @@ fn one(
     let key = key::open(key_args)?;
     let source = Checkpoint::open(&args.model)?;
     belongs(args, encrypted, &source, &manifest)?;
-    let options = copies::options_of(&manifest, &source, &Checkpoint::open(encrypted)?)?;
+    let folder = Checkpoint::open(encrypted)?;
+    let options = copies::options_of(&manifest, &source, &folder)?;
     let first = copies::open(encrypted, &key, &manifest)?;
+
+    let fidelity = match args.no_fidelity {
+        true => None,
+        false => {
+            let busy = progress::spinner("fidelity: both models on the same texts".into());
+            let original = Original::load(&source, audit.texts())?;
+            let fidelity = original.compare(&folder, &key, &manifest)?;
+            busy.finish_and_clear();
+            Some(fidelity)
+        }
+    };
     let busy = progress::spinner("encrypting copies under other keys".into());
     let mut copies = Copies::make(&source, &options, usize::from(args.keys) - 1)?;
     busy.finish_and_clear();
     copies.copies.insert(0, first);
 
-    let audit = Audit::new(&args.model, texts)?;
-    let verdicts = verdicts(args, &audit, &copies)?;
-    Ok(Audited {
-        scheme: manifest.profile.name().to_owned(),
-        architecture: manifest.architecture.clone(),
-        profile: Some(manifest.profile),
-        noise: 0.0,
-        dtype: manifest.dtype.clone(),
-        vocab_size: manifest.plain_vocab_size,
-        text_tokens: audit.text_tokens(),
-        fidelity: None,
-        verdicts,
-    })
-}
-
-fn verdicts(args: &args::Audit, audit: &Audit, copies: &Copies) -> Result<Vec<Verdict>> {
     let mut verdicts = Vec::new();
     for attack in attacks(args) {
         let busy = progress::spinner(format!("{}: {}", attack.name, attack.about));
@@ -94,7 +71,86 @@ fn verdicts(args: &args::Audit, audit: &Audit, copies: &Copies) -> Result<Vec<Ve
         }
         busy.finish_and_clear();
     }
-    Ok(verdicts)
+    if verdicts.is_empty() {
+        bail!(
+            "none of these attacks makes sense on a {}",
+            manifest.architecture
+        );
+    }
+    Ok(Audited {
+        model: name(&args.model),
+        scheme: copies::scheme(&options),
+        architecture: manifest.architecture.clone(),
+        profile: Some(manifest.profile),
+        noise: manifest.noise,
+        dtype: manifest.dtype.clone(),
+        vocab_size: manifest.plain_vocab_size,
+        text_tokens: audit.text_tokens(),
+        fidelity,
+        verdicts,
+    })
+}
+
+/// Prints and writes what was asked for.
+fn tell(args: &args::Audit, audited: &[Audited]) -> Result<()> {
+    let about = About {
+        command: command_line(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        date: today(),
+        threads: std::thread::available_parallelism().map_or(1, usize::from),
+    };
+    let mut terminal = Terminal::new();
+    let to_standard_output = args.json.as_deref() == Some(Path::new("-"));
+    if !to_standard_output {
+        let table = match audited {
+            [one] => report::table(one),
+            several => report::matrix_table(several),
+        };
+        terminal.line(table.trim_end())?;
+    }
+    if let Some(path) = &args.json {
+        let sentences: Vec<_> = audited.iter().map(report::verdicts).collect();
+        let value = json!({
+            "version": about.version, "command": about.command, "date": about.date,
+            "audited": audited, "verdicts": sentences,
+        });
+        if to_standard_output {
+            terminal.json(&value)?;
+        } else {
+            write(path, &format!("{value:#}\n"))?;
+        }
+    }
+    if let Some(path) = &args.report {
+        write(path, &report::html(audited, &about))?;
+    }
+    match args.fail_above {
+        Some(most) => fail_above(most, audited),
+        None => Ok(()),
+    }
+}
+
+fn fail_above(most: f64, audited: &[Audited]) -> Result<()> {
+    let verdicts = audited.iter().flat_map(|one| &one.verdicts);
+    let shares = verdicts.map(|verdict| {
+        let share = verdict.recovered_types.max(verdict.recovered_occurrences);
+        (share, verdict.attack)
+    });
+    match shares.max_by(|(a, _), (b, _)| a.total_cmp(b)) {
+        Some((share, attack)) if share > most => bail!(
+            "{attack} recovers {:.2} %, more than the {:.2} % that --fail-above allows",
+            100.0 * share,
+            100.0 * most
+        ),
+        _ => Ok(()),
+    }
+}
+
+/// The attacks asked for, or all.
+fn attacks(args: &args::Audit) -> Vec<&'static Attack> {
+    let asked = |attack: &&Attack| {
+        args.attacks.is_empty() || args.attacks.iter().any(|name| name == attack.name)
+    };
+    ATTACKS.iter().filter(asked).collect()
 }
 
 fn belongs(
@@ -112,4 +168,46 @@ fn belongs(
         );
     }
     Ok(())
+}
+
+/// A report is written whole or not at all.
+fn write(path: &Path, text: &str) -> Result<()> {
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    let mut builder = tempfile::Builder::new();
+    let mode = Permissions::from_mode(0o666);
+    let written = builder
+        .permissions(mode)
+        .tempfile_in(folder)
+        .and_then(|file| {
+            std::fs::write(file.path(), text)?;
+            file.persist(path).map_err(|error| error.error)
+        });
+    written.with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(())
+}
+
+fn name(folder: &Path) -> String {
+    let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
+    let name = folder.file_name().unwrap_or(folder.as_os_str());
+    name.to_string_lossy().into_owned()
+}
+
+/// No argument of this command is a secret.
+fn command_line() -> String {
+    let words = std::env::args_os().skip(1);
+    let words = words.map(|word| word.to_string_lossy().into_owned());
+    ["equicrypt".to_owned()]
+        .into_iter()
+        .chain(words)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+fn today() -> String {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let seconds = since.map_or(0, |since| since.as_secs());
+    strftime(i64::try_from(seconds).unwrap_or(i64::MAX), "%Y-%m-%d")
 }

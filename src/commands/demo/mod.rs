@@ -99,5 +99,6 @@ fn options() -> Options {
         expand: 0,
         scales: true,
         rotate_output: false,
+        noise: 0.0,
     }
 }

@@ -104,10 +104,10 @@ fn show(terminal: &mut Terminal, fidelity: &Fidelity, limits: &Limits, pass: boo
         ),
         (
             "mean KL",
-            format!(
-                "{:.2e} nats (limit {:.0e})",
-                fidelity.mean_kl, limits.mean_kl
-            ),
+            match limits.mean_kl {
+                f64::INFINITY => format!("{:.2e} nats (no limit)", fidelity.mean_kl),
+                most => format!("{:.2e} nats (limit {most:.0e})", fidelity.mean_kl),
+            },
         ),
         (
             "top-1 agreement",

@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use equicrypt_engine::{Chunk, Decoder, Encoder, Part, Precision, Text, Want};
 
 use crate::Error;
@@ -6,45 +8,33 @@ use crate::matrix::{Matrix, dot};
 use crate::nearest::{self, Standard};
 use crate::weights::Weights;
 
-/// The sorted next-token log-probabilities of the prompt (x, x, x) are the same for the cipher id of x as for x itself, whatever
+/// The sorted next-token log-probabilities of the prompts x, (x, x) and (x, x, x) are the same for the cipher id of x as for x itself, whatever
 /// the rewrite, because it keeps the function and only renames the answers. Both models are run on such prompts; each cipher id
-/// is taken for the plain id with the nearest fingerprint, after each side's numbers were brought to mean 0 and variance 1 if
-/// they are not equal as they are: that is a monotone calibration against noise. An encoder's fingerprint are the inner
+/// is taken for the plain id with the nearest fingerprint: as it is, or with each side's numbers brought to mean 0 and variance 1,
+/// a monotone calibration against noise. An encoder's fingerprint are the inner
 /// products of its last hidden states for x, (x, x), ..., which an isometry keeps.
 ///
 /// It holds against any rewrite that keeps the function of a public model.
-pub(super) fn study(public: &Weights) -> Result<Attacker<'_>, Error> {
-    // The choices come with the first copy and are the same for all.
-    let known: std::cell::RefCell<Option<(Vec<u32>, Matrix)>> = std::cell::RefCell::default();
+pub(super) fn study<'a>(public: &'a Weights, choices: &'a [u32]) -> Result<Attacker<'a>, Error> {
+    let known = fingerprints(public, choices)?;
     Ok(Box::new(move |seen| {
-        let mut known = known.borrow_mut();
-        let known = match &mut *known {
-            Some(known) if known.0 == seen.choices => known,
-            known => known.insert((seen.choices.to_vec(), fingerprints(public, seen.choices)?)),
-        };
         let prints = fingerprints(seen.weights, seen.asked)?;
-        let mut named = nearest::by_distance(prints.clone(), &known.1);
-        if distance(&prints, &known.1, &named) > EXACT {
-            let ours = Standard::of(&known.1).bring(known.1.clone());
-            named = nearest::by_distance(Standard::of(&prints).bring(prints), &ours);
-        }
+        let ours = Standard::of(&known);
+        let calibrated = Standard::of(&prints);
+        let standard = ours.bring(known.clone());
+        // Different ids have different names: of three ways to compare, the one that gives the most of them is taken.
+        let ways = [
+            nearest::by_distance(prints.clone(), &known),
+            nearest::by_distance(ours.bring(prints.clone()), &standard),
+            nearest::by_distance(calibrated.bring(prints), &standard),
+        ];
+        let names = |way: &Guesses| way.iter().collect::<HashSet<_>>().len();
+        let named = ways.into_iter().max_by_key(names).unwrap_or_default();
         Ok(named
             .into_iter()
-            .map(|place| seen.choices[place as usize])
+            .map(|place| choices[place as usize])
             .collect())
     }))
-}
-
-/// The median over the rows of the root mean square difference from their matches.
-fn distance(prints: &Matrix, known: &Matrix, named: &Guesses) -> f64 {
-    let distance = |(row, place): (usize, &u32)| {
-        let pairs = prints.row(row).iter().zip(known.row(*place as usize));
-        let squares: f64 = pairs.map(|(a, b)| f64::from(a - b).powi(2)).sum();
-        (squares / prints.columns() as f64).sqrt()
-    };
-    let mut all: Vec<f64> = named.iter().enumerate().map(distance).collect();
-    all.sort_by(f64::total_cmp);
-    all.get(all.len() / 2).copied().unwrap_or(0.0)
 }
 
 fn fingerprints(weights: &Weights, ids: &[u32]) -> Result<Matrix, Error> {
@@ -60,7 +50,8 @@ fn fingerprints(weights: &Weights, ids: &[u32]) -> Result<Matrix, Error> {
 
 fn of_decoder(weights: &Weights, ids: &[u32]) -> Result<Matrix, Error> {
     let model = Decoder::load(weights.checkpoint(), Precision::F32)?;
-    let columns = LARGEST.min(weights.config().vocab_size);
+    let largest = LARGEST.min(weights.config().vocab_size);
+    let columns = 3 * largest;
     let mut blocks = Vec::new();
     for ids in ids.chunks(TOGETHER) {
         let prompts: Vec<[u32; 3]> = ids.iter().map(|id| [*id; 3]).collect();
@@ -69,12 +60,14 @@ fn of_decoder(weights: &Weights, ids: &[u32]) -> Result<Matrix, Error> {
             .map(|(tokens, cache)| Chunk {
                 tokens,
                 cache,
-                want: Want::Last,
+                want: Want::All,
             })
             .collect();
         let logits = model.forward(&mut chunks)?;
         blocks.push(Matrix::from_rows(ids.len(), columns, |row, out| {
-            out.copy_from_slice(&largest_log_probabilities(logits[row].row(0), columns));
+            for (place, out) in out.chunks_exact_mut(largest).enumerate() {
+                out.copy_from_slice(&largest_log_probabilities(logits[row].row(place), largest));
+            }
         }));
     }
     Ok(Matrix::stacked(blocks).unwrap_or_else(|| Matrix::new(columns, Vec::new())))
@@ -137,5 +130,3 @@ const LARGEST: usize = 256;
 const LENGTHS: usize = 6;
 /// Prompts in one pass.
 const TOGETHER: usize = 64;
-/// Fingerprints as near as this need no calibration.
-const EXACT: f64 = 1e-3;

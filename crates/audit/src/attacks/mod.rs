@@ -40,7 +40,7 @@ pub(crate) enum Method {
     /// Both checkpoints; names tokens.
     Weights(Study),
     /// The same with a few thousand plain ids to choose from, because running the models takes time.
-    Choice(Study),
+    Choice(for<'a> fn(&'a Weights, &'a [u32]) -> Result<Attacker<'a>, Error>),
     /// The same with known pairs of ids, more and more.
     Pairs(Study),
     /// A document of the adversary's own choice inside a prompt, longer and longer.

@@ -25,6 +25,7 @@ pub(super) fn verdict(attack: &'static str, types: f64, occurrences: f64) -> Ver
 /// One scheme with these verdicts and without fidelity.
 pub(super) fn audited(scheme: &str, verdicts: Vec<Verdict>) -> Audited {
     Audited {
+        model: "smollm2".to_owned(),
         scheme: scheme.to_owned(),
         architecture: "llama".to_owned(),
         profile: Some(Profile::Rotate),

@@ -22,6 +22,7 @@ fn manifest() -> Manifest {
         dtype: "F32".into(),
         kept_id: None,
         rotates_output: false,
+        noise: 0.0,
     }
 }
 

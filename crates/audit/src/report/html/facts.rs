@@ -94,6 +94,7 @@ fn facts(audited: &Audited) -> Vec<(String, String)> {
     };
     let mut facts = vec![
         (SCHEME, audited.scheme.clone()),
+        ("model", audited.model.clone()),
         ("architecture", audited.architecture.clone()),
         ("profile", profile.to_owned()),
         ("weights", audited.dtype.clone()),

@@ -88,7 +88,7 @@ pub fn html(audited: &[Audited], about: &About) -> String {
 fn title(audited: &[Audited]) -> String {
     match audited {
         [] => "What attacks recover: nothing was audited".to_owned(),
-        [one] => format!("What attacks recover from {}", one.scheme),
+        [one] => format!("What attacks recover from {}, {}", one.model, one.scheme),
         several => format!("What attacks recover from {} encryptions", several.len()),
     }
 }
@@ -96,8 +96,8 @@ fn title(audited: &[Audited]) -> String {
 fn subtitle(audited: &[Audited], about: &About) -> String {
     let mut names: Vec<&str> = Vec::new();
     for one in audited {
-        if !names.contains(&one.architecture.as_str()) {
-            names.push(&one.architecture);
+        if !names.contains(&one.model.as_str()) {
+            names.push(&one.model);
         }
     }
     names.push(&about.date);

@@ -24,6 +24,7 @@ fn manifest() -> Manifest {
         dtype: "BF16".into(),
         kept_id: None,
         rotates_output: false,
+        noise: 0.0,
     }
 }
 

@@ -25,6 +25,7 @@ fn manifest() -> Manifest {
         dtype: "F32".into(),
         kept_id: None,
         rotates_output: false,
+        noise: 0.0,
     }
 }
 
