@@ -1,6 +1,6 @@
 use thiserror::Error;
 
-/// What can go wrong while two models are compared.
+/// What can go wrong while models are compared or attacked.
 #[derive(Debug, Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -21,6 +21,18 @@ pub enum Error {
     NoTensor {
         /// What is missing.
         what: &'static str,
+    },
+    /// AloePri cannot be applied.
+    #[error("AloePri: {problem}")]
+    AloePri {
+        /// What was expected, found, and what to do.
+        problem: String,
+    },
+    /// An id is outside a renaming.
+    #[error("an id is outside the vocabulary of {size}; use ids of this model's own tokenizer")]
+    Id {
+        /// Ids there are.
+        size: usize,
     },
     /// There is nothing to compare on.
     #[error(

@@ -42,11 +42,37 @@ pub struct Limits {
     pub greedy_identical: bool,
 }
 
+/// A secret one-to-one renaming of ids: an owner's vocabulary, or that of a scheme an audit compares with.
+pub trait Renaming {
+    /// How many ids there are.
+    fn size(&self) -> usize;
+
+    /// Plain ids to the model's own. Fails on an id outside.
+    fn to_cipher(&self, plain: &[u32]) -> Result<Vec<u32>, Error>;
+
+    /// The model's ids to plain ones. Fails on an id outside.
+    fn to_plain(&self, cipher: &[u32]) -> Result<Vec<u32>, Error>;
+}
+
+impl Renaming for Vocabulary {
+    fn size(&self) -> usize {
+        Vocabulary::size(self)
+    }
+
+    fn to_cipher(&self, plain: &[u32]) -> Result<Vec<u32>, Error> {
+        Ok(self.encrypt(plain)?.as_slice().to_vec())
+    }
+
+    fn to_plain(&self, cipher: &[u32]) -> Result<Vec<u32>, Error> {
+        Ok(self.decrypt(cipher)?)
+    }
+}
+
 /// Runs `prompts` (plain ids, at least two each) through both models, and `greedy_tokens` of greedy answer to each.
 pub fn compare(
     plain: &Decoder,
     encrypted: &Decoder,
-    vocabulary: &Vocabulary,
+    vocabulary: &impl Renaming,
     prompts: &[Vec<u32>],
     greedy_tokens: usize,
 ) -> Result<Fidelity, Error> {
@@ -61,15 +87,11 @@ pub fn compare(
         return Err(Error::NoPrompts);
     }
     let every_id: Vec<u32> = (0..size as u32).collect();
-    let cipher_of = vocabulary.encrypt(&every_id)?;
+    let cipher_of = vocabulary.to_cipher(&every_id)?;
 
     let cipher_prompts: Vec<Vec<u32>> = prompts
         .iter()
-        .map(|prompt| {
-            vocabulary
-                .encrypt(prompt)
-                .map(|ids| ids.as_slice().to_vec())
-        })
+        .map(|prompt| vocabulary.to_cipher(prompt))
         .collect::<Result<_, _>>()?;
     let ours = greedy(plain, prompts, greedy_tokens)?;
     let theirs = greedy(encrypted, &cipher_prompts, greedy_tokens)?;
@@ -89,10 +111,9 @@ pub fn compare(
         let answer = answer.split_last().map_or(&[][..], |(_, before)| before);
         let text = [prompt.as_slice(), answer].concat();
         let plain = all_logits(plain, &text)?;
-        let theirs = all_logits(encrypted, vocabulary.encrypt(&text)?.as_slice())?;
+        let theirs = all_logits(encrypted, &vocabulary.to_cipher(&text)?)?;
         for (position, (plain, theirs)) in plain.iter().zip(&theirs).enumerate().skip(known) {
             let theirs: Vec<f64> = cipher_of
-                .as_slice()
                 .iter()
                 .map(|cipher| theirs[*cipher as usize])
                 .collect();
@@ -102,7 +123,7 @@ pub fn compare(
     }
 
     let matches = ours.iter().zip(&theirs).map(|(ours, theirs)| {
-        let theirs = vocabulary.decrypt(theirs)?;
+        let theirs = vocabulary.to_plain(theirs)?;
         Ok(ours.iter().zip(&theirs).take_while(|(a, b)| a == b).count())
     });
 

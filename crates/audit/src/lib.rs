@@ -2,6 +2,7 @@
 //! is used for scoring only.
 
 mod algebra;
+mod aloepri;
 mod assignment;
 mod attacks;
 mod audit;
@@ -18,11 +19,12 @@ mod texts;
 mod verdict;
 mod weights;
 
+pub use aloepri::{AloePri, AloePriSecret};
 pub use attacks::{ATTACKS, Attack};
 pub use audit::{Audit, AuditTexts, EncryptedCopy, Studied};
-pub use encoder_fidelity::{EncoderFidelity, EncoderLimits, compare_encoders, encoder_texts};
+pub use encoder_fidelity::{EncoderFidelity, EncoderLimits, Renaming, compare_encoders, encoder_texts};
 pub use error::Error;
-pub use fidelity::{Fidelity, Limits, compare};
+pub use fidelity::{Fidelity, Limits, Renaming, compare};
 pub use judge::Truth;
 pub use prompts::PROMPTS;
 pub use texts::{DOCUMENT, HELD_OUT};
