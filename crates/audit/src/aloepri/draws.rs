@@ -32,13 +32,13 @@ impl Draws {
             Part::Noise(tensor, block) => (4, tensor, block),
         };
         let mut stream = ChaCha20Rng::from_seed(*seed);
-        stream.set_stream(kind << 60 | (first as u64) << 30 | second as u64);
+        stream.set_stream((kind << 60) | ((first as u64) << 30) | second as u64);
         Self(stream)
     }
 
     fn next(&mut self) -> u64 {
         let low = u64::from(self.0.next_u32());
-        low | u64::from(self.0.next_u32()) << 32
+        low | (u64::from(self.0.next_u32()) << 32)
     }
 
     /// Uniform in 0 ... 1, in steps of 2^-53.
@@ -48,7 +48,7 @@ impl Draws {
 
     /// Uniform in 0 ... bound - 1, up to a bias of bound / 2^64.
     pub(super) fn below(&mut self, bound: usize) -> usize {
-        (u128::from(self.next()) * bound as u128 >> 64) as usize
+        ((u128::from(self.next()) * bound as u128) >> 64) as usize
     }
 
     /// A uniformly random permutation of 0 ... n - 1.

@@ -117,7 +117,10 @@ impl Head {
                 matrix[(new + planes, old + planes)] = factor * cos;
             }
         }
-        let value = rng.gaussian(value_size, value_size, 1.0 / value_size as f64);
+        let value = match scheme.orthogonal_values {
+            true => rng.orthogonal(value_size),
+            false => rng.gaussian(value_size, value_size, 1.0 / value_size as f64),
+        };
         Self {
             query,
             key,

@@ -23,7 +23,10 @@
 //!    which the paper says nothing: without it the approximation is worse.
 //! 7. *Noise* on the head is added after the final gain was merged into it; sigma_h is the standard deviation then. A tied
 //!    head is untied first.
-//! 8. *Biases* do not occur in the paper; they follow the outputs they are added to, exactly.
+//! 8. *U_vo* is any invertible matrix in section 5.2.3 and a Gaussian one in Algorithm 2 (line 4), and Gaussian here unless
+//!    `orthogonal_values` is set: a Gaussian matrix is often so near to a singular one that the model does not survive
+//!    rounding to bf16.
+//! 9. *Biases* do not occur in the paper; they follow the outputs they are added to, exactly.
 
 mod draws;
 mod key_matrix;
@@ -62,6 +65,8 @@ pub struct AloePri {
     pub beta: usize,
     /// How much windows avoid planes of different frequencies.
     pub gamma: f64,
+    /// Whether values are mixed by an orthogonal matrix in place of the Gaussian one of the listing.
+    pub orthogonal_values: bool,
 }
 
 impl Default for AloePri {
@@ -73,6 +78,7 @@ impl Default for AloePri {
             h: 128,
             beta: 8,
             gamma: 1e3,
+            orthogonal_values: false,
         }
     }
 }
@@ -110,6 +116,7 @@ impl AloePri {
             .map(|tensor| (tensor.name.as_str(), tensor.shape.as_slice()));
         source.architecture.check(&source, header)?;
 
+        let staged = StagedDir::new(output)?;
         let keys = KeyMatrices::draw(
             &mut Draws::new(&seed, Part::Base),
             source.hidden_size,
@@ -124,7 +131,6 @@ impl AloePri {
             .map(|layer| self.layer(&source, layer, &seed))
             .collect();
 
-        let staged = StagedDir::new(output)?;
         let tensors = target.architecture.tensors(&target);
         let write = write::Write {
             scheme: self,
@@ -208,5 +214,5 @@ fn refused(problem: String) -> Error {
 /// Model types whose every part the paper describes.
 const FAMILIES: &[&str] = &["llama", "mistral", "qwen2"];
 
-/// No published setting has more than 512.
+/// Far above the paper's largest, 512; more would only run out of memory.
 const LARGEST_H: usize = 1 << 14;

@@ -14,6 +14,7 @@ const EXACT: AloePri = AloePri {
     h: 8,
     beta: 1,
     gamma: 1e3,
+    orthogonal_values: false,
 };
 
 fn llama(kv_heads: usize, tied: bool) -> Value {
@@ -93,8 +94,13 @@ fn all_but_the_norm_is_exact() {
     ];
     for config in configs {
         let linear = with(config, "rms_norm_eps", json!(1e14));
-        for (h, lambda) in [(8, 0.3), (0, 0.3), (32, 1.0)] {
-            let scheme = AloePri { h, lambda, ..EXACT };
+        for (h, lambda, orthogonal_values) in [(8, 0.3, false), (0, 0.3, true), (32, 1.0, false)] {
+            let scheme = AloePri {
+                h,
+                lambda,
+                orthogonal_values,
+                ..EXACT
+            };
             let found = fidelity(&scheme, &linear, 1e7);
             assert!(found.max_logit_difference < 1e-8, "{linear}: {found:?}");
             assert_eq!(found.greedy_match_lengths, [4; 3]);

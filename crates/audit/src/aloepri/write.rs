@@ -216,7 +216,10 @@ fn put(
     } else {
         f64::from(f32::MAX)
     };
-    if values.iter().any(|value| !(value.abs() <= most)) {
+    if values
+        .iter()
+        .any(|value| value.is_nan() || value.abs() > most)
+    {
         return Err(refused(format!(
             "tensor {:?} does not fit {} any more; use another dtype, or a smaller lambda",
             header.name,
