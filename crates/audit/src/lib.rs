@@ -22,7 +22,7 @@ mod weights;
 pub use aloepri::{AloePri, AloePriSecret};
 pub use attacks::{ATTACKS, Attack};
 pub use audit::{Audit, AuditTexts, EncryptedCopy, Studied};
-pub use encoder_fidelity::{EncoderFidelity, EncoderLimits, Renaming, compare_encoders, encoder_texts};
+pub use encoder_fidelity::{EncoderFidelity, EncoderLimits, compare_encoders, encoder_texts};
 pub use error::Error;
 pub use fidelity::{Fidelity, Limits, Renaming, compare};
 pub use judge::Truth;

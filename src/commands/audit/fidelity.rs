@@ -1,7 +1,7 @@
 //! How near an encrypted copy is to the original, on the texts of the audit.
 
-use anyhow::Result;
-use equicrypt_audit::{MeasuredFidelity, compare, compare_encoders};
+use anyhow::{Result, bail};
+use equicrypt_audit::{MeasuredFidelity, Renaming, compare, compare_encoders};
 use equicrypt_checkpoint::Checkpoint;
 use equicrypt_cipher::{MasterKey, Outputs, Vocabulary};
 use equicrypt_engine::{Decoder, Encoder, Precision};
@@ -11,19 +11,19 @@ use crate::commands::verify;
 
 /// The original, loaded, and what to compare on.
 pub(super) enum Original {
-    Decoder(Decoder, Vec<Vec<u32>>),
-    Encoder(Encoder, Vec<(Vec<u32>, Vec<u32>)>),
+    Decoder(Box<Decoder>, Vec<Vec<u32>>),
+    Encoder(Box<Encoder>, Vec<(Vec<u32>, Vec<u32>)>),
 }
 
 impl Original {
     pub(super) fn load(source: &Checkpoint, texts: &[Vec<u32>]) -> Result<Self> {
         if source.model_config()?.task.is_of_encoder() {
             let texts = texts.iter().map(|text| (text.clone(), Vec::new()));
-            let model = Encoder::load(source, Precision::F32)?;
+            let model = Box::new(Encoder::load(source, Precision::F32)?);
             return Ok(Self::Encoder(model, texts.collect()));
         }
         let prompts = verify::prompts(source.dir())?;
-        let model = Decoder::load(source, Precision::F32)?;
+        let model = Box::new(Decoder::load(source, Precision::F32)?);
         Ok(Self::Decoder(model, prompts))
     }
 
@@ -33,19 +33,29 @@ impl Original {
         key: &MasterKey,
         manifest: &Manifest,
     ) -> Result<MeasuredFidelity> {
-        Ok(match self {
-            Self::Decoder(plain, prompts) => {
-                let model = Decoder::load(encrypted, Precision::F32)?;
-                let vocabulary = Vocabulary::open(key, manifest)?;
-                let fidelity = compare(plain, &model, &vocabulary, prompts, GREEDY_TOKENS)?;
-                MeasuredFidelity::Decoder(fidelity)
-            }
+        match self {
+            Self::Decoder(..) => self.compare_renamed(encrypted, &Vocabulary::open(key, manifest)?),
             Self::Encoder(plain, texts) => {
                 let model = Encoder::load(encrypted, Precision::F32)?;
                 let outputs = Outputs::open(key, manifest, plain.config())?;
-                MeasuredFidelity::Encoder(compare_encoders(plain, &model, &outputs, texts)?)
+                let fidelity = compare_encoders(plain, &model, &outputs, texts)?;
+                Ok(MeasuredFidelity::Encoder(fidelity))
             }
-        })
+        }
+    }
+
+    /// The same for a decoder of which only the renaming of ids is known.
+    pub(super) fn compare_renamed(
+        &self,
+        encrypted: &Checkpoint,
+        renaming: &impl Renaming,
+    ) -> Result<MeasuredFidelity> {
+        let Self::Decoder(plain, prompts) = self else {
+            bail!("an encoder's outputs are renamed too");
+        };
+        let model = Decoder::load(encrypted, Precision::F32)?;
+        let fidelity = compare(plain, &model, renaming, prompts, GREEDY_TOKENS)?;
+        Ok(MeasuredFidelity::Decoder(fidelity))
     }
 }
 

@@ -18,7 +18,7 @@ pub(super) fn read(model: &Path, is_encoder: bool, file: Option<&Path>) -> Resul
         ),
     };
     let needed = "audit needs the original's tokenizer, to make tokens of text";
-    let ids: Box<dyn Fn(&str) -> Result<Vec<u32>>> = if is_encoder {
+    let ids: Ids = if is_encoder {
         let owner = EncoderOwner::open(model).context(needed)?;
         Box::new(move |text| Ok(owner.encode(text, Long::Truncate)?.ids().to_vec()))
     } else {
@@ -40,6 +40,9 @@ pub(super) fn read(model: &Path, is_encoder: bool, file: Option<&Path>) -> Resul
         special: special(model)?,
     })
 }
+
+/// What makes ids of a text.
+type Ids = Box<dyn Fn(&str) -> Result<Vec<u32>>>;
 
 /// The ids that the tokenizer calls special.
 fn special(model: &Path) -> Result<Vec<u32>> {
