@@ -18,8 +18,17 @@ pub(crate) struct Audit {
         requires = "key"
     )]
     pub(crate) encrypted: Option<PathBuf>,
-    #[command(flatten)]
-    pub(crate) key: Option<KeyArgs>,
+    /// The owner's key file: what is recovered is scored with it
+    #[arg(
+        long,
+        value_name = "FILE",
+        requires = "encrypted",
+        conflicts_with = "matrix"
+    )]
+    key: Option<PathBuf>,
+    /// Read the key file's passphrase from the first line of this file, not from the terminal
+    #[arg(long, value_name = "FILE", requires = "key")]
+    passphrase_file: Option<PathBuf>,
     /// Encrypt the original in every way, and by a published scheme, and compare them
     #[arg(long)]
     pub(crate) matrix: bool,
@@ -44,6 +53,16 @@ pub(crate) struct Audit {
     /// Do not measure fidelity
     #[arg(long)]
     pub(crate) no_fidelity: bool,
+}
+
+impl Audit {
+    /// Where the key is, if one was given.
+    pub(crate) fn key(&self) -> Option<KeyArgs> {
+        Some(KeyArgs {
+            key: self.key.clone()?,
+            passphrase_file: self.passphrase_file.clone(),
+        })
+    }
 }
 
 fn share(text: &str) -> Result<f64, String> {

@@ -1,5 +1,6 @@
 mod copies;
 mod fidelity;
+mod matrix;
 mod texts;
 
 use std::fs::Permissions;
@@ -26,10 +27,10 @@ pub(super) fn run(args: &args::Audit) -> Result<()> {
     let is_encoder = model_config(&args.model)?.task.is_of_encoder();
     let texts = texts::read(&args.model, is_encoder, args.text.as_deref())?;
     let audit = Audit::new(&args.model, texts)?;
-    let (Some(encrypted), Some(key)) = (&args.encrypted, &args.key) else {
-        bail!("not yet");
+    let audited = match (&args.encrypted, args.key()) {
+        (Some(encrypted), Some(key)) => vec![one(args, &audit, encrypted, &key)?],
+        _ => matrix::run(args, &audit)?,
     };
-    let audited = vec![one(args, &audit, encrypted, key)?];
     tell(args, &audited)
 }
 

@@ -23,7 +23,7 @@ pub(super) fn read(model: &Path, is_encoder: bool, file: Option<&Path>) -> Resul
         Box::new(move |text| Ok(owner.encode(text, Long::Truncate)?.ids().to_vec()))
     } else {
         let owner = Owner::open(model).context(needed)?;
-        Box::new(move |text| Ok(owner.prompt_of_text(text)?))
+        Box::new(move |text| Ok(owner.text().encode(text)?))
     };
     let texts = |lines: &mut dyn Iterator<Item = &str>| -> Result<Vec<Vec<u32>>> {
         let lines = lines.filter(|line| !line.trim().is_empty());

@@ -84,6 +84,12 @@ impl Default for AloePri {
 }
 
 impl AloePri {
+    /// Whether the paper's construction covers models of this family.
+    #[must_use]
+    pub fn takes(config: &ModelConfig) -> bool {
+        FAMILIES.contains(&config.architecture.model_type)
+    }
+
     /// Obfuscates the Llama, Mistral or Qwen2 model in the folder `original` into the new folder `output`, in `dtype` or
     /// each tensor's own, and gives the secret permutation of ids. The output is an ordinary Hugging Face folder; stock
     /// engines that want the hidden size to be a multiple of the heads load it if d + 2h is one.
@@ -104,8 +110,8 @@ impl AloePri {
         self.check()?;
         let checkpoint = Checkpoint::open(original)?;
         let source = checkpoint.model_config()?;
-        let family = source.architecture.model_type;
-        if !FAMILIES.contains(&family) {
+        if !Self::takes(&source) {
+            let family = source.architecture.model_type;
             return Err(refused(format!(
                 "expected a model of type {}, found {family:?}; the paper does not say how its parts are obfuscated",
                 FAMILIES.join(", ")
