@@ -6,7 +6,7 @@ mod support;
 
 use std::path::Path;
 
-use equicrypt_audit::{ATTACKS, Attack, Audit, AuditTexts, EncryptedCopy, Truth, Verdict};
+use equicrypt_audit::{ATTACKS, AloePri, Attack, Audit, AuditTexts, EncryptedCopy, Truth, Verdict};
 use equicrypt_checkpoint::Dtype;
 use equicrypt_spec::{Pooling, Profile, SentenceHead};
 use serde_json::{Value, json};
@@ -57,6 +57,25 @@ fn rotations_stop_what_sorts_and_matches_and_nothing_else() {
                 verdict.recovered_types
             ),
         }
+    }
+}
+
+/// The published scheme of key matrices and noise: what sorts and compares lengths fails, what aligns neurons does not,
+/// because no noise is added to them.
+#[test]
+fn neurons_align_what_key_matrices_and_noise_hide() {
+    let place = Place::new(&decoder(), None);
+    let recovered = |name: &str, alpha_e: f64| {
+        let verdict = place.verdict(Attack::named(name).unwrap(), place.aloepri(alpha_e));
+        verdict.recovered_types
+    };
+    for alpha_e in [0.0, 0.5] {
+        for name in ["row-norm", "sorted-row", "weight-match"] {
+            let share = recovered(name, alpha_e);
+            assert!(share < 0.1, "{name} at {alpha_e}: {share}");
+        }
+        let share = recovered("neuron-anchor", alpha_e);
+        assert!(share > 0.95, "neuron-anchor at {alpha_e}: {share}");
     }
 }
 
@@ -220,6 +239,23 @@ impl Place {
         }
         let vocabulary = support::encrypted(&plain, &out, &key, profile);
         EncryptedCopy::open(&out, Truth::of(&vocabulary).unwrap()).unwrap()
+    }
+
+    fn aloepri(&self, alpha_e: f64) -> EncryptedCopy {
+        let scheme = AloePri {
+            alpha_e,
+            alpha_h: 0.0,
+            h: 8,
+            ..AloePri::default()
+        };
+        let out = self.dir.path().join("aloepri");
+        if out.exists() {
+            std::fs::remove_dir_all(&out).unwrap();
+        }
+        let plain = self.dir.path().join("plain");
+        let secret = scheme.encrypt(&plain, &out, None, [5; 32]).unwrap();
+        let truth = Truth::of_rows(secret.plain_of().to_vec());
+        EncryptedCopy::open(&out, truth).unwrap()
     }
 
     /// Another model, said to be an encryption of this one.

@@ -48,6 +48,28 @@ fn every_encoder_is_equivariant_with_every_head() {
 }
 
 #[test]
+fn every_encoder_runs_with_a_little_noise() {
+    for (seed, (name, config)) in golden_configs().into_iter().enumerate() {
+        let dir = tempfile::tempdir().unwrap();
+        let plain = model(&dir.path().join("plain"), &config, None, seed as u64);
+        for profile in [Profile::Permute, Profile::Rotate] {
+            let out = dir.path().join(profile.name());
+            let options = Options {
+                noise: 1e-7,
+                ..options(profile)
+            };
+            let manifest = encrypted(&plain, &out, seed as u8, &options);
+            let difference = difference(&plain, &out, &manifest, seed as u8);
+            assert!(difference < 1e-4, "{name} {profile:?}: {difference:e}");
+            assert!(
+                difference > TOLERANCE,
+                "{name} {profile:?}: no noise at all"
+            );
+        }
+    }
+}
+
+#[test]
 fn sentence_embeddings_are_equivariant_however_they_are_made() {
     let poolings = [
         Pooling::First,
