@@ -132,8 +132,10 @@ fn all_schemes_stand_side_by_side() {
     let place = Place::new();
     let model = place.model();
     let report = place.path("made/matrix.html");
+    let docs = place.path("made/docs");
     let figures = equicrypt(args![
-        "audit", "--matrix", &model, "--keys", "1", "--json", "-", "--report", &report
+        "audit", "--matrix", &model, "--keys", "1", "--json", "-", "--report", &report, "--docs",
+        &docs
     ])
     .succeeds_with_json();
     let audited = figures["audited"].as_array().unwrap();
@@ -168,6 +170,18 @@ fn all_schemes_stand_side_by_side() {
     assert!(kl("rotate") < 1e-6 && kl("rotate, noise 1") > 1e-3);
     let html = fs::read_to_string(report).unwrap();
     assert!(html.contains("AloePri") && html.contains("<svg"));
+    let files = entries(&docs);
+    assert_eq!(
+        files,
+        [
+            "frontier.svg",
+            "injected-document.svg",
+            "known-pairs.svg",
+            "matrix.md"
+        ]
+    );
+    let table = fs::read_to_string(docs.join("matrix.md")).unwrap();
+    assert!(table.contains("`neuron-anchor`"), "{table}");
 }
 
 #[test]

@@ -44,6 +44,9 @@ pub(crate) struct Audit {
     /// Write a report as a web page
     #[arg(long, value_name = "FILE")]
     pub(crate) report: Option<PathBuf>,
+    /// Write the table as Markdown and the plots as SVG files into this folder
+    #[arg(long, value_name = "DIR")]
+    pub(crate) docs: Option<PathBuf>,
     /// Write all figures as JSON; `-` for standard output
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,

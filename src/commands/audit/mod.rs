@@ -124,10 +124,28 @@ fn tell(args: &args::Audit, audited: &[Audited]) -> Result<()> {
     if let Some(path) = &args.report {
         write(path, &report::html(audited, &about))?;
     }
+    if let Some(folder) = &args.docs {
+        std::fs::create_dir_all(folder)
+            .with_context(|| format!("cannot make the folder {}", folder.display()))?;
+        for (name, text) in documents(audited) {
+            write(&folder.join(name), &text)?;
+        }
+    }
     match args.fail_above {
         Some(most) => fail_above(most, audited),
         None => Ok(()),
     }
+}
+
+/// Tables and plots, each with the name of its file.
+fn documents(audited: &[Audited]) -> Vec<(String, String)> {
+    let table = ("matrix.md".to_owned(), report::matrix_markdown(audited));
+    let frontier = report::frontier_svg(audited).map(|svg| ("frontier.svg".to_owned(), svg));
+    let curves = ATTACKS.iter().filter_map(|attack| {
+        let svg = report::curve_svg(audited, attack.name)?;
+        Some((format!("{}.svg", attack.name), svg))
+    });
+    [table].into_iter().chain(frontier).chain(curves).collect()
 }
 
 fn fail_above(most: f64, audited: &[Audited]) -> Result<()> {

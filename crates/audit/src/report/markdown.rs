@@ -2,40 +2,44 @@
 
 use super::grid::{figure, rows, warning};
 use super::number::printable;
+use super::price::prices;
 use crate::Audited;
 
-/// Attack x scheme as a Markdown table, with the figures of [`matrix_table`](super::matrix_table).
+/// Scheme x attack as a Markdown table, with the figures of [`matrix_table`](super::matrix_table): fidelity first, then one
+/// column an attack.
 #[must_use]
 pub fn matrix_markdown(audited: &[Audited]) -> String {
     let rows = rows(audited);
     if rows.is_empty() {
         return "No attack was run.\n".to_owned();
     }
+    let prices = prices(audited);
     let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
-    let mut header = vec!["attack".to_owned(), "adversary".to_owned()];
-    header.extend(audited.iter().map(|one| escaped(&one.scheme)));
-    let mut out = line(header);
-    let mut rule = vec!["---".to_owned(); 2];
-    rule.extend(vec!["--:".to_owned(); audited.len()]);
-    out += &line(rule);
+    let mut header = vec!["scheme".to_owned()];
+    header.extend(prices.iter().map(|(name, _)| (*name).to_owned()));
+    header.extend(rows.iter().map(|row| format!("`{}`", row.attack)));
+    let mut out = line(header.clone());
+    let rule = header.iter().enumerate();
+    let rule = rule.map(|(number, _)| if number == 0 { "---" } else { "--:" });
+    out += &line(rule.map(str::to_owned).collect());
     let mut failed = false;
-    for row in &rows {
-        let mut cells = vec![
-            format!("`{}`", row.attack),
-            row.adversary.short().to_owned(),
-        ];
-        for cell in &row.cells {
+    for (number, one) in audited.iter().enumerate() {
+        let mut cells = vec![escaped(&one.scheme)];
+        let price = prices.iter().filter_map(|(_, cells)| cells.get(number));
+        cells.extend(price.map(|cell| escaped(cell)));
+        for row in &rows {
+            let cell = row.cells.get(number).copied().flatten();
             let mark = if cell.and_then(warning).is_some() {
                 failed = true;
                 " (!)"
             } else {
                 ""
             };
-            cells.push(format!("{}{mark}", escaped(&figure(*cell))));
+            cells.push(format!("{}{mark}", escaped(&figure(cell))));
         }
         out += &line(cells);
     }
-    out += "\nEach figure: the most that the attack recovered, of token types or of tokens in held-out text.";
+    out += "\nEach share: the most that the attack recovered, of token types or of tokens in held-out text.";
     if failed {
         out += " (!): the attack did not work even on its control, so a low figure of it says nothing.";
     }
@@ -65,22 +69,21 @@ mod tests {
     fn every_line_has_as_many_cells() {
         let text = matrix_markdown(&schemes());
         let lines: Vec<&str> = text.lines().take_while(|line| !line.is_empty()).collect();
-        assert_eq!(lines.len(), 2 + 11);
+        assert_eq!(lines.len(), 2 + 6);
+        // The scheme, three figures of fidelity, eleven attacks.
         for line in lines {
-            assert_eq!(line.matches('|').count(), 2 + 6 + 1, "{line}");
+            assert_eq!(line.matches('|').count(), 1 + 3 + 11 + 1, "{line}");
         }
-        assert!(text.contains("| `neuron-anchor` | host | 99.98 % | ") || text.contains("99.97 %"));
-        assert!(text.contains(" (!) |") && text.contains("\n\nEach figure"));
+        assert!(text.starts_with("| scheme | mean KL, nats | top-1 | perplexity | `"));
+        assert!(text.contains("99.98 %"));
+        assert!(text.contains(" (!) |") && text.contains("\n\nEach share"));
     }
 
     #[test]
     fn names_cannot_break_out_of_their_cells() {
         let text = matrix_markdown(&[audited("a|b\n<img>", vec![verdict("x", 0.000_001, 0.0)])]);
-        assert!(
-            text.starts_with("| attack | adversary | a\\|b\u{fffd}\\<img\\> |\n"),
-            "{text}"
-        );
-        assert!(text.contains("| \\< 0.01 % |"));
+        assert!(text.contains("| a\\|b\u{fffd}\\<img\\> |"), "{text}");
+        assert!(text.contains("| \\< 0.01 % |"), "{text}");
         assert_eq!(matrix_markdown(&[]), "No attack was run.\n");
     }
 }

@@ -13,6 +13,7 @@ mod markup;
 mod number;
 mod palette;
 mod plot;
+mod price;
 mod scale;
 mod sentence;
 mod terminal;

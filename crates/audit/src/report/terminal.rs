@@ -2,6 +2,7 @@
 
 use super::grid::{figure, rows, warning};
 use super::number::{count, duration, percent, printable};
+use super::price::prices;
 use super::sentence::verdicts;
 use crate::Audited;
 
@@ -9,6 +10,14 @@ use crate::Audited;
 #[must_use]
 pub fn table(audited: &Audited) -> String {
     let mut out = wrapped(&headline(audited), "");
+    let prices = prices(std::slice::from_ref(audited));
+    if !prices.is_empty() {
+        let figures: Vec<String> = prices
+            .iter()
+            .map(|(name, cells)| format!("{name} {}", cells.concat()))
+            .collect();
+        out += &wrapped(&format!("fidelity: {}", figures.join("; ")), "  ");
+    }
     out.push('\n');
     if audited.verdicts.is_empty() {
         out += "No attack was run.\n";
@@ -70,7 +79,7 @@ pub fn matrix_table(audited: &[Audited]) -> String {
     for block in columns.chunks(SCHEMES_ABREAST) {
         let mut header = vec!["attack".to_owned(), "adversary".to_owned()];
         header.extend(block.iter().map(|column| format!("[{}]", column + 1)));
-        let cells: Vec<Vec<String>> = rows
+        let mut cells: Vec<Vec<String>> = rows
             .iter()
             .map(|row| {
                 let mut cells = vec![row.attack.to_owned(), row.adversary.short().to_owned()];
@@ -81,6 +90,15 @@ pub fn matrix_table(audited: &[Audited]) -> String {
                 cells
             })
             .collect();
+        for (name, of_schemes) in prices(audited) {
+            let mut line = vec![name.to_owned(), "(fidelity)".to_owned()];
+            line.extend(
+                block
+                    .iter()
+                    .filter_map(|column| of_schemes.get(*column).cloned()),
+            );
+            cells.push(line);
+        }
         out += &aligned(&header, &cells, 2);
         out.push('\n');
     }
