@@ -1,5 +1,7 @@
 //! The nearest of many vectors.
 
+use std::collections::HashSet;
+
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, Par};
 use rayon::prelude::*;
@@ -58,6 +60,21 @@ pub(crate) fn of_numbers(queries: &[f64], candidates: &[f64]) -> Vec<u32> {
         place.map_or(0, |place| sorted[place].1)
     };
     queries.iter().map(nearest).collect()
+}
+
+/// For each query the nearest candidate, whatever a rewrite did to the scale and spread of the columns: as they are, with both
+/// sides standardised as the candidates are, or each side by itself. Different ids have different names, so the way that
+/// names the most candidates is taken.
+pub(crate) fn calibrated(queries: &Matrix, candidates: &Matrix) -> Vec<u32> {
+    let (ours, theirs) = (Standard::of(candidates), Standard::of(queries));
+    let standard = ours.bring(candidates.clone());
+    let ways = [
+        by_distance(queries.clone(), candidates),
+        by_distance(ours.bring(queries.clone()), &standard),
+        by_distance(theirs.bring(queries.clone()), &standard),
+    ];
+    let names = |way: &Vec<u32>| way.iter().collect::<HashSet<_>>().len();
+    ways.into_iter().max_by_key(names).unwrap_or_default()
 }
 
 /// What brings columns to mean 0 and variance 1: then each says equally much.

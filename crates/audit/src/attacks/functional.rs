@@ -1,11 +1,9 @@
-use std::collections::HashSet;
-
 use equicrypt_engine::{Chunk, Decoder, Encoder, Part, Precision, Text, Want};
 
 use crate::Error;
-use crate::evidence::{Attacker, Guesses};
+use crate::evidence::Attacker;
 use crate::matrix::{Matrix, dot};
-use crate::nearest::{self, Standard};
+use crate::nearest;
 use crate::weights::Weights;
 
 /// The sorted next-token log-probabilities of the prompts x, (x, x) and (x, x, x) are the same for the cipher id of x as for x itself, whatever
@@ -19,17 +17,7 @@ pub(super) fn study<'a>(public: &'a Weights, choices: &'a [u32]) -> Result<Attac
     let known = fingerprints(public, choices)?;
     Ok(Box::new(move |seen| {
         let prints = fingerprints(seen.weights, seen.asked)?;
-        let ours = Standard::of(&known);
-        let calibrated = Standard::of(&prints);
-        let standard = ours.bring(known.clone());
-        // Different ids have different names: of three ways to compare, the one that gives the most of them is taken.
-        let ways = [
-            nearest::by_distance(prints.clone(), &known),
-            nearest::by_distance(ours.bring(prints.clone()), &standard),
-            nearest::by_distance(calibrated.bring(prints), &standard),
-        ];
-        let names = |way: &Guesses| way.iter().collect::<HashSet<_>>().len();
-        let named = ways.into_iter().max_by_key(names).unwrap_or_default();
+        let named = nearest::calibrated(&prints, &known);
         Ok(named
             .into_iter()
             .map(|place| choices[place as usize])

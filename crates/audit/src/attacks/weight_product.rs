@@ -1,7 +1,7 @@
 use crate::Error;
 use crate::evidence::{Attacker, Guesses};
 use crate::matrix::Matrix;
-use crate::nearest::{self, Standard};
+use crate::nearest;
 use crate::weights::{Weights, responses};
 
 /// E' W'^T = P E W^T Q for the gates W of one MLP, with the permutations P of tokens and Q of neurons: what acts on the hidden
@@ -13,18 +13,15 @@ pub(super) fn study(public: &Weights) -> Result<Attacker<'_>, Error> {
     let mut known = Vec::new();
     for layer in public.some_layers(LAYERS) {
         if let Some(gates) = public.gates(layer)? {
-            let prints = fingerprints(embedding, &gates);
-            let standard = Standard::of(&prints);
-            known.push((layer, standard.bring(prints), standard));
+            known.push((layer, fingerprints(embedding, &gates)));
         }
     }
     Ok(Box::new(move |seen| {
         let rows = seen.weights.embedding()?.gather(seen.asked);
         let mut votes = Vec::new();
-        for (layer, known, standard) in &known {
+        for (layer, known) in &known {
             if let Some(gates) = seen.weights.gates(*layer)? {
-                let prints = standard.bring(fingerprints(&rows, &gates));
-                votes.push(nearest::by_distance(prints, known));
+                votes.push(nearest::calibrated(&fingerprints(&rows, &gates), known));
             }
         }
         Ok(most_votes(&votes, seen.asked.len()))
