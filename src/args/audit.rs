@@ -13,7 +13,7 @@ pub(crate) struct Audit {
     pub(crate) model: PathBuf,
     /// The encrypted folder
     #[arg(
-        required_unless_present = "matrix",
+        required_unless_present_any = ["matrix", "traffic"],
         conflicts_with = "matrix",
         requires = "key"
     )]
@@ -32,6 +32,24 @@ pub(crate) struct Audit {
     /// Encrypt the original in every way, and by a published scheme, and compare them
     #[arg(long)]
     pub(crate) matrix: bool,
+    /// Attack the log instead: this text stands for what the owner sends, a message a line
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["matrix", "encrypted", "text", "no_fidelity"])]
+    pub(crate) traffic: Option<PathBuf>,
+    /// An attacker knows this text, from the same source as the traffic
+    #[arg(long, value_name = "FILE", requires = "traffic")]
+    pub(crate) same_source: Option<PathBuf>,
+    /// An attacker knows this text, on the same matters
+    #[arg(long, value_name = "FILE", requires = "traffic")]
+    pub(crate) same_domain: Option<PathBuf>,
+    /// An attacker knows this text, of any kind
+    #[arg(long, value_name = "FILE", requires = "traffic")]
+    pub(crate) general: Option<PathBuf>,
+    /// Against this many homophones, in place of a list of defences
+    #[arg(long, value_name = "N", requires = "traffic")]
+    pub(crate) homophones: Option<usize>,
+    /// Against epochs of this many tokens, in place of a list of defences
+    #[arg(long, value_name = "TOKENS", requires = "traffic", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) epoch_tokens: Option<u64>,
     /// Only this attack; may be given several times
     #[arg(long = "attack", value_name = "NAME", value_parser = PossibleValuesParser::new(ATTACKS.iter().map(|attack| attack.name)))]
     pub(crate) attacks: Vec<String>,

@@ -112,6 +112,7 @@ impl Audit {
                 let public = sentences(&self.public, &texts)?;
                 Ready::Embeddings(attack, texts, public)
             }
+            Method::Log(_) => return Ok(None),
         };
         let mut studied = Studied {
             audit: self,
@@ -297,6 +298,7 @@ impl Attack {
             Method::Pairs(_) => Some("known pairs"),
             Method::Document(_) => Some("tokens of the document"),
             Method::Embeddings(_) => Some("known texts"),
+            Method::Log(_) => Some("tokens seen"),
             _ => None,
         }
     }

@@ -6,9 +6,11 @@ use crate::weights::Weights;
 
 /// A cipher id whose plain id the adversary knows.
 #[derive(Clone, Copy)]
-pub(crate) struct Pair {
-    pub(crate) cipher: u32,
-    pub(crate) plain: u32,
+pub struct Pair {
+    /// As the host sees it.
+    pub cipher: u32,
+    /// As the owner does.
+    pub plain: u32,
 }
 
 /// What a host holds besides the original checkpoint.

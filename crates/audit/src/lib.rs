@@ -16,6 +16,7 @@ mod nearest;
 mod prompts;
 pub mod report;
 mod texts;
+pub mod traffic;
 mod verdict;
 mod weights;
 

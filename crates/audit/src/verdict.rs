@@ -18,8 +18,12 @@ pub enum Adversary {
     CacheReader,
     /// A reader of cipher ids alone who knows or chooses a part of some prompts.
     KnownPlaintextReader,
-    /// A reader of cipher ids alone.
+    /// A reader of cipher ids alone who knows text of another kind in the same language.
     LogReader,
+    /// The same who knows text on the same matters from other sources.
+    DomainLogReader,
+    /// The same who knows other text from the same source.
+    SourceLogReader,
 }
 
 /// What one attack recovered, each share in 0..=1 and the mean over the keys.

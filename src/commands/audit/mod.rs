@@ -2,6 +2,7 @@ mod copies;
 mod fidelity;
 mod matrix;
 mod texts;
+mod traffic;
 
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -24,6 +25,9 @@ use copies::Copies;
 use fidelity::Original;
 
 pub(super) fn run(args: &args::Audit) -> Result<()> {
+    if let Some(traffic) = &args.traffic {
+        return tell(args, &traffic::run(args, traffic)?);
+    }
     let is_encoder = model_config(&args.model)?.task.is_of_encoder();
     let texts = texts::read(&args.model, is_encoder, args.text.as_deref())?;
     let audit = Audit::new(&args.model, texts)?;

@@ -17,14 +17,7 @@ pub(super) fn read(model: &Path, is_encoder: bool, file: Option<&Path>) -> Resul
                 .with_context(|| format!("cannot read {}", file.display()))?,
         ),
     };
-    let needed = "audit needs the original's tokenizer, to make tokens of text";
-    let ids: Ids = if is_encoder {
-        let owner = EncoderOwner::open(model).context(needed)?;
-        Box::new(move |text| Ok(owner.encode(text, Long::Truncate)?.ids().to_vec()))
-    } else {
-        let owner = Owner::open(model).context(needed)?;
-        Box::new(move |text| Ok(owner.text().encode(text)?))
-    };
+    let ids = ids(model, is_encoder)?;
     let texts = |lines: &mut dyn Iterator<Item = &str>| -> Result<Vec<Vec<u32>>> {
         let lines = lines.filter(|line| !line.trim().is_empty());
         lines.map(&ids).collect()
@@ -42,7 +35,19 @@ pub(super) fn read(model: &Path, is_encoder: bool, file: Option<&Path>) -> Resul
 }
 
 /// What makes ids of a text.
-type Ids = Box<dyn Fn(&str) -> Result<Vec<u32>>>;
+pub(super) type Ids = Box<dyn Fn(&str) -> Result<Vec<u32>>>;
+
+/// By the model's tokenizer.
+pub(super) fn ids(model: &Path, is_encoder: bool) -> Result<Ids> {
+    let needed = "audit needs the original's tokenizer, to make tokens of text";
+    Ok(if is_encoder {
+        let owner = EncoderOwner::open(model).context(needed)?;
+        Box::new(move |text| Ok(owner.encode(text, Long::Truncate)?.ids().to_vec()))
+    } else {
+        let owner = Owner::open(model).context(needed)?;
+        Box::new(move |text| Ok(owner.text().encode(text)?))
+    })
+}
 
 /// The ids that the tokenizer calls special.
 fn special(model: &Path) -> Result<Vec<u32>> {

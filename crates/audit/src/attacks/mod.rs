@@ -18,6 +18,7 @@ use equicrypt_spec::ModelConfig;
 
 use crate::evidence::{Attacker, Evidence, Guesses, NO_GUESS, Reader};
 use crate::matrix::Matrix;
+use crate::traffic::{self, LogAttack};
 use crate::weights::Weights;
 use crate::{Adversary, Error};
 
@@ -49,6 +50,8 @@ pub(crate) enum Method {
     Values(for<'a> fn(&'a Weights) -> Result<Reader<'a>, Error>),
     /// Sentence embeddings of known texts, and with more and more of them known one by one; names texts.
     Embeddings(fn(&Matrix, &Matrix, usize) -> Guesses),
+    /// Cipher ids alone, more and more; names tokens.
+    Log(LogAttack),
 }
 
 type Study = for<'a> fn(&'a Weights) -> Result<Attacker<'a>, Error>;
@@ -133,6 +136,24 @@ pub static ATTACKS: &[Attack] = &[
         about: "sentence embeddings keep all distances",
         method: Method::Embeddings(embedding_output::attack),
     },
+    Attack {
+        name: "frequency",
+        adversary: Adversary::LogReader,
+        about: "frequent ids are frequent tokens",
+        method: Method::Log(traffic::frequency),
+    },
+    Attack {
+        name: "cooccurrence",
+        adversary: Adversary::LogReader,
+        about: "ids are known by their neighbours",
+        method: Method::Log(traffic::cooccurrence),
+    },
+    Attack {
+        name: "template",
+        adversary: Adversary::LogReader,
+        about: "the chat template stands before every prompt",
+        method: Method::Log(traffic::template),
+    },
 ];
 
 impl Attack {
@@ -149,7 +170,18 @@ impl Attack {
         match self.method {
             Method::Values(_) => !is_encoder && config.latent.is_none(),
             Method::Embeddings(_) => is_encoder && config.sentence.is_some(),
+            // Logs are text's, not a checkpoint's.
+            Method::Log(_) => false,
             _ => true,
+        }
+    }
+
+    /// Of an attack on logs of cipher ids: what it is.
+    #[must_use]
+    pub fn on_logs(&self) -> Option<LogAttack> {
+        match self.method {
+            Method::Log(attack) => Some(attack),
+            _ => None,
         }
     }
 }

@@ -4,11 +4,13 @@ use crate::Adversary;
 
 impl Adversary {
     /// All, those who hold most first.
-    pub(super) const ALL: [Self; 5] = [
+    pub(super) const ALL: [Self; 7] = [
         Self::BaseModelHost,
         Self::KnownPlaintextHost,
         Self::CacheReader,
         Self::KnownPlaintextReader,
+        Self::SourceLogReader,
+        Self::DomainLogReader,
         Self::LogReader,
     ];
 
@@ -26,6 +28,12 @@ impl Adversary {
                 "A reader of cipher ids who knows or chooses a part of some prompts"
             }
             Self::LogReader => "A reader of cipher ids alone",
+            Self::DomainLogReader => {
+                "A reader of cipher ids alone who knows text on the same matters"
+            }
+            Self::SourceLogReader => {
+                "A reader of cipher ids alone who knows text from the same source"
+            }
         }
     }
 
@@ -37,6 +45,8 @@ impl Adversary {
             Self::CacheReader => "cache reader",
             Self::KnownPlaintextReader => "reader, known text",
             Self::LogReader => "log reader",
+            Self::DomainLogReader => "log reader, domain",
+            Self::SourceLogReader => "log reader, source",
         }
     }
 
@@ -50,7 +60,8 @@ impl Adversary {
                 Self::LogReader,
             ],
             Self::BaseModelHost => &[Self::CacheReader, Self::LogReader],
-            Self::KnownPlaintextReader => &[Self::LogReader],
+            Self::KnownPlaintextReader | Self::DomainLogReader => &[Self::LogReader],
+            Self::SourceLogReader => &[Self::DomainLogReader, Self::LogReader],
             Self::CacheReader | Self::LogReader => &[],
         }
     }

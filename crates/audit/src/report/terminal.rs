@@ -127,12 +127,15 @@ fn sentences(audited: &Audited) -> String {
 
 /// What was audited, in one line.
 fn headline(audited: &Audited) -> String {
+    // Logs have no weights.
+    let weights = match audited.dtype.is_empty() {
+        true => String::new(),
+        false => format!(", {}, noise {}", audited.dtype, audited.noise),
+    };
     printable(&format!(
-        "{}: {}, {}, noise {}, {} token types, {} tokens of held-out text",
+        "{}: {}{weights}, {} token types, {} tokens of held-out text",
         audited.scheme,
         audited.architecture,
-        audited.dtype,
-        audited.noise,
         count(audited.vocab_size),
         count(audited.text_tokens),
     ))
@@ -265,7 +268,7 @@ mod tests {
         let empty = audited("rotate", Vec::new());
         let text = table(&empty);
         assert!(text.contains("No attack was run."));
-        assert_eq!(text.matches("not measured  ").count(), 5);
+        assert_eq!(text.matches("not measured  ").count(), 7);
         assert!(matrix_table(&[empty]).contains("No attack was run."));
         assert!(matrix_table(&[]).contains("No attack was run."));
     }

@@ -1,0 +1,231 @@
+//! What a log reader recovers as traffic grows.
+
+use std::time::Instant;
+
+use super::allocation::{Allocation, allocate};
+use super::code::SecretCode;
+use super::corpus::Corpus;
+use super::{Log, LogAttack, Pair, Prior};
+use crate::evidence::{Guesses, NO_GUESS};
+use crate::judge::Share;
+use crate::verdict::{Point, Verdict};
+use crate::{Adversary, Attack, Error};
+
+/// Text of the owner's, and what attackers know instead of it.
+pub struct LogAudit {
+    vocabulary: usize,
+    traffic: Corpus,
+    held_out: Corpus,
+    priors: Vec<(Adversary, Corpus)>,
+    template: Vec<u32>,
+}
+
+/// What stands against a log reader.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogDefence {
+    /// Extra cipher ids, shared out among the frequent plain ids.
+    pub homophones: usize,
+    /// How they are shared out.
+    pub allocation: Allocation,
+    /// After how many tokens the vocabulary changes.
+    pub epoch_tokens: Option<usize>,
+}
+
+impl LogAudit {
+    /// `traffic` under a tokenizer of `vocabulary` ids: its last messages, a twelfth of it, are held out, no attack sees
+    /// them. `template` are the fixed first ids of every prompt.
+    #[must_use]
+    pub fn new(
+        vocabulary: usize,
+        traffic: &Corpus,
+        priors: Vec<(Adversary, Corpus)>,
+        template: Vec<u32>,
+    ) -> Self {
+        let messages: Vec<&[u32]> = traffic.messages().collect();
+        let (seen, held_out) = messages.split_at(messages.len() - messages.len() / HELD_OUT);
+        Self {
+            vocabulary,
+            traffic: Corpus::of(seen.iter().copied()),
+            held_out: Corpus::of(held_out.iter().copied()),
+            priors,
+            template,
+        }
+    }
+
+    /// Tokens that attackers may come to see.
+    #[must_use]
+    pub fn tokens(&self) -> usize {
+        self.traffic.ids().len()
+    }
+
+    /// Tokens on which they are marked.
+    #[must_use]
+    pub fn held_out_tokens(&self) -> usize {
+        self.held_out.ids().len()
+    }
+
+    /// One verdict for each kind of attacker.
+    ///
+    /// # Errors
+    /// Never for a vocabulary that is one.
+    pub fn verdicts(
+        &self,
+        attack: &'static Attack,
+        run: LogAttack,
+        defence: LogDefence,
+        keys: u8,
+    ) -> Result<Vec<Verdict>, Error> {
+        let control = self.control(run)?;
+        let verdict = |(adversary, prior): &(Adversary, Corpus)| {
+            let start = Instant::now();
+            let curve = self.curve(run, prior, defence, keys)?;
+            let seconds = start.elapsed().as_secs_f64() / (f64::from(keys) * curve.len() as f64);
+            let last = curve.last().copied();
+            Ok(Verdict {
+                attack: attack.name,
+                adversary: *adversary,
+                recovered_types: last.map_or(0.0, |last| last.recovered_types),
+                recovered_occurrences: last.map_or(0.0, |last| last.recovered_occurrences),
+                recovered_special: None,
+                chance: 1.0 / self.vocabulary as f64,
+                control,
+                spread: 0.0,
+                keys: keys.into(),
+                seconds,
+                curve,
+                effort: attack.effort(),
+            })
+        };
+        self.priors.iter().map(verdict).collect()
+    }
+
+    /// Of the tokens that an attacker names who knows the traffic itself as plain text, with nothing but ids renamed, the
+    /// share that is named rightly.
+    fn control(&self, run: LogAttack) -> Result<f64, Error> {
+        let plain = LogDefence {
+            homophones: 0,
+            allocation: Allocation::Proportional,
+            epoch_tokens: None,
+        };
+        let seen = self.traffic.first(CONTROL);
+        let code = SecretCode::new(&vec![1; self.vocabulary], 0)?;
+        let known = self.known(&code);
+        let guesses = guesses(run, &seen, &seen, &code, plain, &known);
+        let is_named = |cipher: &&u32| guesses[**cipher as usize] != NO_GUESS;
+        let mut named = Share::default();
+        for cipher in code.encrypt(&seen).ids().iter().filter(is_named) {
+            let plain = code.plain_of()[*cipher as usize];
+            named.add(guesses[*cipher as usize] == plain, 1);
+        }
+        Ok(named.share())
+    }
+
+    fn curve(
+        &self,
+        run: LogAttack,
+        prior: &Corpus,
+        defence: LogDefence,
+        keys: u8,
+    ) -> Result<Vec<Point>, Error> {
+        let counts = self.traffic.counts(self.vocabulary);
+        let homophones = allocate(&counts, defence.homophones, defence.allocation);
+        let mut points = Vec::new();
+        let mut before: Option<(usize, Point)> = None;
+        for tokens in lengths(self.tokens()) {
+            // A new vocabulary forgets what was learnt of the one before.
+            let seen = defence
+                .epoch_tokens
+                .map_or(tokens, |epoch| epoch.min(tokens));
+            if let Some((of, point)) = before
+                && of == seen
+            {
+                points.push(Point {
+                    effort: tokens as f64,
+                    ..point
+                });
+                continue;
+            }
+            let (mut types, mut occurrences) = (0.0, 0.0);
+            for key in 0..keys {
+                let code = SecretCode::new(&homophones, key + 1)?;
+                let text = self.traffic.rotated(key.into(), keys.into()).first(seen);
+                let known = self.known(&code);
+                let guesses = guesses(run, &text, prior, &code, defence, &known);
+                let (of_types, of_tokens) = mark(&code, &guesses, &self.held_out);
+                types += of_types / f64::from(keys);
+                occurrences += of_tokens / f64::from(keys);
+            }
+            let point = Point {
+                effort: tokens as f64,
+                recovered_types: types,
+                recovered_occurrences: occurrences,
+            };
+            before = Some((seen, point));
+            points.push(point);
+        }
+        Ok(points)
+    }
+
+    /// What every prompt begins with is the same everywhere, so it has the same ids everywhere, homophones or not.
+    fn known(&self, code: &SecretCode) -> Vec<Pair> {
+        let prefix = Corpus::of([self.template.as_slice()]);
+        let cipher = code.encrypt(&prefix);
+        let pairs = cipher.ids().iter().zip(prefix.ids());
+        pairs
+            .map(|(cipher, plain)| Pair {
+                cipher: *cipher,
+                plain: *plain,
+            })
+            .collect()
+    }
+}
+
+fn guesses(
+    run: LogAttack,
+    text: &Corpus,
+    prior: &Corpus,
+    code: &SecretCode,
+    defence: LogDefence,
+    known: &[Pair],
+) -> Guesses {
+    let traffic = code.encrypt(text);
+    let counts = prior.counts(code.plain_ids());
+    // The rule is public, the owner's text is not: the attacker applies it to what he has.
+    let homophones = allocate(&counts, defence.homophones, defence.allocation);
+    let prior = Prior {
+        text: prior,
+        homophones: &homophones,
+    };
+    let log = Log {
+        traffic: &traffic,
+        cipher_ids: code.cipher_ids(),
+        known,
+    };
+    run(&prior, &log)
+}
+
+/// Shares of cipher ids and of tokens in `text` that were named rightly.
+fn mark(code: &SecretCode, guesses: &Guesses, text: &Corpus) -> (f64, f64) {
+    let (mut types, mut occurrences) = (Share::default(), Share::default());
+    let right = |cipher: u32| guesses[cipher as usize] == code.plain_of()[cipher as usize];
+    for cipher in (0u32..).take(code.cipher_ids()) {
+        types.add(right(cipher), 1);
+    }
+    for cipher in code.encrypt(text).ids() {
+        occurrences.add(right(*cipher), 1);
+    }
+    (types.share(), occurrences.share())
+}
+
+/// Half decades up to all of it.
+fn lengths(tokens: usize) -> Vec<usize> {
+    let steps = (6..).map(|half| 10f64.powf(f64::from(half) / 2.0).round() as usize);
+    let steps = steps.map(|step| if step > 10 { step / 10 * 10 } else { step });
+    let shorter = steps.take_while(|step| *step < tokens);
+    shorter.chain([tokens]).collect()
+}
+
+/// One part of so many is held out.
+const HELD_OUT: usize = 12;
+/// Tokens of the control.
+const CONTROL: usize = 100_000;
