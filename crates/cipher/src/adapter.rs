@@ -17,6 +17,7 @@ use serde_json::{Map, Value};
 use sha2::{Digest, Sha256};
 
 use crate::encrypt::{Options, Summary};
+use crate::homophones::Homophones;
 use crate::pass::factors;
 use crate::plan::{Plan, Work};
 use crate::real::Real;
@@ -50,11 +51,13 @@ pub fn encrypt_adapter(
         rotate_output: false,
         noise: manifest.noise,
     };
-    let plan = Plan::new(source, &options, key.id())?;
+    let schedule = Schedule::new(key, &manifest.fingerprint()?, manifest.epoch);
+    let homophones = Homophones::open(&schedule, manifest)?;
+    let mut plan = Plan::with_homophones(source, &options, &homophones, key.id())?;
+    (plan.manifest.homophone_table).clone_from(&manifest.homophone_table);
     if plan.manifest != *manifest {
         return Err(Error::OtherBase);
     }
-    let schedule = Schedule::new(key, &manifest.fingerprint()?, manifest.epoch);
     let secrets = Secrets::derive(&schedule, &plan.target, &plan.permits(), &vocabulary);
     let file = SafetensorsFile::open(&adapter.join(WEIGHTS))?;
     let rewriter = Rewriter {

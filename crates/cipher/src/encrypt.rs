@@ -6,6 +6,7 @@ use equicrypt_checkpoint::{
 use equicrypt_spec::{MANIFEST_FILE, Manifest, Profile};
 use serde_json::json;
 
+use crate::homophones::Homophones;
 use crate::pass;
 use crate::plan::{OutputTensor, Plan};
 use crate::schedule::Schedule;
@@ -56,9 +57,24 @@ pub fn encrypt(
     options: &Options,
     progress: &(dyn Fn(u64) + Sync),
 ) -> Result<Summary, Error> {
-    let plan = Plan::new(source, options, key.id())?;
+    let homophones = Homophones::none(source.model_config()?.vocab_size);
+    encrypt_with_homophones(source, out, key, options, &homophones, progress)
+}
+
+/// The same with more than one cipher id for some plain ids: every tensor that has a row for each id gets their copies, and the
+/// manifest says under the key which they are.
+pub fn encrypt_with_homophones(
+    source: &Checkpoint,
+    out: &Path,
+    key: &MasterKey,
+    options: &Options,
+    homophones: &Homophones,
+    progress: &(dyn Fn(u64) + Sync),
+) -> Result<Summary, Error> {
+    let mut plan = Plan::with_homophones(source, options, homophones, key.id())?;
     let schedule = Schedule::new(key, &plan.manifest.fingerprint()?, options.epoch);
-    let vocabulary = Vocabulary::derive(&schedule, plan.target.vocab_size, plan.manifest.kept_id);
+    plan.manifest.homophone_table = homophones.seal(&schedule, &plan.manifest)?;
+    let vocabulary = Vocabulary::with_homophones(&schedule, homophones, plan.manifest.kept_id);
     let mut secrets = Secrets::derive(&schedule, &plan.target, &plan.permits(), &vocabulary);
     if options.noise > 0.0 {
         secrets = secrets.with_noise(&schedule);

@@ -166,6 +166,18 @@ pub enum Error {
         /// The vocabulary's size.
         size: usize,
     },
+    /// Homophones that cannot be given out.
+    #[error("--homophones: {reason}")]
+    Homophones {
+        /// Why not, and what to do.
+        reason: String,
+    },
+    /// The manifest does not say, under this key, which ids have homophones.
+    #[error("equicrypt.json: homophone_table: {problem}; use the file that the encryption wrote")]
+    HomophoneTable {
+        /// What was expected and found.
+        problem: &'static str,
+    },
     /// Noise that is no noise.
     #[error(
         "noise: expected a number from 0 to {most}, found {found}; 0 is none, 0.25 is a quarter of the weights' own deviation"

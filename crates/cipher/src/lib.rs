@@ -1,7 +1,7 @@
 //! OWNER room: the key, its schedule, the secret vocabulary, and the rewrite of a checkpoint under them.
 //!
 //! The order of reading: [`MasterKey`] (a file), the key schedule (a subkey for each axis), elements (the maps that act on
-//! an axis), [`Secrets`] (one legal element for each axis), [`Plan`] (every output tensor, checked), [`encrypt`] (the
+//! an axis), [`Homophones`] (how many cipher ids each plain id has), [`Secrets`] (one legal element for each axis), [`Plan`] (every output tensor, checked), [`encrypt`] (the
 //! write pass), [`Vocabulary`] (ids there and back), [`Outputs`] (an encoder's answers back), [`VectorCipher`] (embeddings for a database).
 
 mod adapter;
@@ -9,6 +9,8 @@ mod element;
 mod encrypt;
 mod error;
 mod expand;
+mod homophone_chain;
+mod homophones;
 mod key;
 mod key_file;
 mod linear_algebra;
@@ -27,8 +29,9 @@ mod vectors;
 mod vocabulary;
 
 pub use adapter::encrypt_adapter;
-pub use encrypt::{Options, Summary, encrypt};
+pub use encrypt::{Options, Summary, encrypt, encrypt_with_homophones};
 pub use error::Error;
+pub use homophones::{Allocation, Homophones};
 pub use key::MasterKey;
 pub use key_file::{Passphrase, read_key_file, write_key_file};
 pub use outputs::Outputs;

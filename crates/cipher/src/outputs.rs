@@ -96,7 +96,8 @@ impl Outputs {
     pub fn tokens(&self, encrypted: &[f64]) -> Result<Vec<f64>, Error> {
         let rows = self.vocabulary.rows();
         expect("token logits", rows.len(), encrypted)?;
-        let mut plain = vec![0.0; encrypted.len()];
+        // Homophones have one row of the head, and so one number.
+        let mut plain = vec![0.0; self.vocabulary.plain_size()];
         for (id, value) in rows.iter().zip(encrypted) {
             plain[*id as usize] = *value;
         }

@@ -9,6 +9,7 @@ use equicrypt_spec::{
 use crate::Error;
 use crate::encrypt::Options;
 use crate::expand;
+use crate::homophones::Homophones;
 use crate::secrets::Permit;
 
 /// Everything that an encryption will write, known and checked before the first byte: made from headers and
@@ -69,6 +70,18 @@ impl Plan {
     /// unsupported architecture, a tensor that is missing, unknown or of the wrong shape, a dtype that cannot be used, a
     /// width that the architecture or a stock engine cannot have.
     pub fn new(checkpoint: &Checkpoint, options: &Options, key_id: KeyId) -> Result<Self, Error> {
+        let size = checkpoint.model_config()?.vocab_size;
+        Self::with_homophones(checkpoint, options, &Homophones::none(size), key_id)
+    }
+
+    /// The same with more than one cipher id for some plain ids. The manifest's table of them is sealed later, because a plan
+    /// knows no key.
+    pub fn with_homophones(
+        checkpoint: &Checkpoint,
+        options: &Options,
+        homophones: &Homophones,
+        key_id: KeyId,
+    ) -> Result<Self, Error> {
         if !(0.0..=MOST_NOISE).contains(&options.noise) {
             return Err(Error::Noise {
                 found: options.noise,
@@ -78,7 +91,9 @@ impl Plan {
         let source = checkpoint.model_config()?;
         let arch = source.architecture;
         let sources = Sources::new(checkpoint, &source)?;
-        let target = target(&source, options)?;
+        homophones.fit(&source)?;
+        let mut target = target(&source, options)?;
+        target.vocab_size = homophones.cipher_ids();
         let planner = Planner {
             source: &source,
             target: &target,
@@ -110,6 +125,7 @@ impl Plan {
             kept_id: source.uncounted_id(),
             rotates_output: options.rotate_output,
             noise: options.noise,
+            homophone_table: None,
         };
         Ok(Self {
             source,

@@ -1,15 +1,22 @@
 use equicrypt_spec::Manifest;
-use zeroize::{Zeroize, ZeroizeOnDrop};
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
+use crate::homophone_chain::HomophoneChain;
+use crate::homophones::Homophones;
 use crate::schedule::Schedule;
 use crate::{Error, MasterKey};
 
-/// The secret vocabulary: a uniformly random bijection between plain ids and cipher ids. All ids take part: special tokens,
-/// padding rows, rows that no text uses.
+/// The secret vocabulary: a uniformly random partition of the cipher ids into a class for each plain id, of m_i >= 1
+/// homophones each; a bijection where every m_i is 1. All ids take part: special tokens, padding rows, rows that no text uses.
 #[derive(Zeroize, ZeroizeOnDrop)]
 pub struct Vocabulary {
     plain_of: Vec<u32>,
+    /// The classes in the order of their plain ids, each ascending.
     cipher_of: Vec<u32>,
+    /// Where each plain id's class begins in `cipher_of`, and the end of the last one.
+    begins: Vec<u32>,
+    /// What homophones are chosen under.
+    choice: [u8; 32],
 }
 
 /// Ids that a host may see. What sends ids takes this type, so that plain ones cannot be sent by mistake.
@@ -37,24 +44,52 @@ impl CipherIds {
 }
 
 impl Vocabulary {
-    /// The vocabulary of `size` ids under this schedule: row c of the encrypted embedding is row `plain_of(c)` of the
-    /// plain one. It is uniform among the bijections that keep the id `kept`, if one must be.
+    /// The vocabulary of `size` ids under this schedule, one for each plain id: row c of the encrypted embedding is row
+    /// `plain_of(c)` of the plain one. It is uniform among the bijections that keep the id `kept`, if one must be.
     #[must_use]
     pub fn derive(schedule: &Schedule, size: usize, kept: Option<u32>) -> Self {
-        let mut plain_of = schedule.stream("vocab").permutation(size);
+        Self::with_homophones(schedule, &Homophones::none(size), kept)
+    }
+
+    /// The same with more than one cipher id for some plain ids: uniform among the partitions into classes of these sizes.
+    #[must_use]
+    pub fn with_homophones(
+        schedule: &Schedule,
+        homophones: &Homophones,
+        kept: Option<u32>,
+    ) -> Self {
+        let size = homophones.cipher_ids();
+        let slots: Zeroizing<Vec<u32>> = Zeroizing::new(homophones.slots().collect());
+        let order = Zeroizing::new(schedule.stream("vocab").permutation(size));
+        let mut plain_of: Vec<u32> = order.iter().map(|slot| slots[*slot as usize]).collect();
         // The cycle through the kept id is shortened by it: of each bijection that keeps it, `size` others become it.
         if let Some(kept) = kept
             && let Some(place) = plain_of.iter().position(|plain| *plain == kept)
         {
             plain_of.swap(place, kept as usize);
         }
+        let plain_size = size - homophones.extra();
+        let mut begins = vec![0; plain_size + 1];
+        for plain in &plain_of {
+            begins[*plain as usize + 1] += 1;
+        }
+        let mut sum = 0;
+        for begin in &mut begins {
+            sum += *begin;
+            *begin = sum;
+        }
+        let mut next = Zeroizing::new(begins.clone());
         let mut cipher_of = vec![0; size];
-        for (cipher, plain) in plain_of.iter().enumerate() {
-            cipher_of[*plain as usize] = cipher as u32;
+        for (cipher, plain) in (0u32..).zip(&plain_of) {
+            let place = &mut next[*plain as usize];
+            cipher_of[*place as usize] = cipher;
+            *place += 1;
         }
         Self {
             plain_of,
             cipher_of,
+            begins,
+            choice: schedule.subkey("homophones/choice"),
         }
     }
 
@@ -68,16 +103,59 @@ impl Vocabulary {
             });
         }
         let schedule = Schedule::new(key, &manifest.fingerprint()?, manifest.epoch);
-        Ok(Self::derive(
+        let homophones = Homophones::open(&schedule, manifest)?;
+        Ok(Self::with_homophones(
             &schedule,
-            manifest.vocab_size,
+            &homophones,
             manifest.kept_id,
         ))
     }
 
-    /// Plain ids to cipher ids. Fails on an id outside the vocabulary.
+    /// Plain ids of a prompt to cipher ids. Which homophone stands for an id depends on the key and on everything before it, so
+    /// that prompts with the same beginning have the same cipher ids there. Fails on an id outside the vocabulary.
     pub fn encrypt(&self, plain: &[u32]) -> Result<CipherIds, Error> {
-        look_up(&self.cipher_of, plain).map(CipherIds)
+        self.encrypt_knowing(plain, &[])
+    }
+
+    /// The same where the cipher ids of the beginning are known already, because a host generated some of them: those are kept,
+    /// up to the first that is not a homophone of what stands there.
+    pub fn encrypt_knowing(&self, plain: &[u32], known: &[u32]) -> Result<CipherIds, Error> {
+        let mut chain = (self.has_homophones()).then(|| HomophoneChain::new(&self.choice));
+        let mut known = known.iter().copied();
+        let mut place = |(position, id): (usize, &u32)| {
+            let class = self.class(*id).ok_or(Error::IdOutOfRange {
+                position,
+                count: plain.len(),
+                size: self.plain_size(),
+            })?;
+            if let Some(chain) = &mut chain {
+                chain.push(*id);
+            }
+            if let Some(cipher) = known.next() {
+                if class.contains(&cipher) {
+                    return Ok(cipher);
+                }
+                known = [].iter().copied();
+            }
+            let choice = chain.as_ref().map_or(0, |chain| chain.choose(class.len()));
+            Ok(class[choice])
+        };
+        let cipher = plain.iter().enumerate().map(&mut place);
+        Ok(CipherIds(cipher.collect::<Result<_, Error>>()?))
+    }
+
+    /// All cipher ids of these plain ids. Fails on an id outside the vocabulary.
+    pub fn encrypt_to_all(&self, plain: &[u32]) -> Result<CipherIds, Error> {
+        let mut all = Vec::with_capacity(plain.len());
+        for (position, id) in plain.iter().enumerate() {
+            let class = self.class(*id).ok_or(Error::IdOutOfRange {
+                position,
+                count: plain.len(),
+                size: self.plain_size(),
+            })?;
+            all.extend_from_slice(class);
+        }
+        Ok(CipherIds(all))
     }
 
     /// Cipher ids to plain ids. Fails on an id outside the vocabulary.
@@ -85,10 +163,37 @@ impl Vocabulary {
         look_up(&self.plain_of, cipher)
     }
 
-    /// How many ids there are.
+    /// How many cipher ids there are.
     #[must_use]
     pub fn size(&self) -> usize {
         self.plain_of.len()
+    }
+
+    /// How many plain ids there are.
+    #[must_use]
+    pub fn plain_size(&self) -> usize {
+        self.begins.len() - 1
+    }
+
+    /// Whether a plain id has more than one cipher id.
+    #[must_use]
+    pub fn has_homophones(&self) -> bool {
+        self.size() > self.plain_size()
+    }
+
+    /// The cipher ids of a plain id, ascending; none outside the vocabulary.
+    #[must_use]
+    pub fn class(&self, plain: u32) -> Option<&[u32]> {
+        let begin = *self.begins.get(plain as usize)? as usize;
+        let end = *self.begins.get(plain as usize + 1)? as usize;
+        self.cipher_of.get(begin..end)
+    }
+
+    /// The classes of more than one cipher id, each with its plain id.
+    pub fn homophonic_classes(&self) -> impl Iterator<Item = (u32, &[u32])> {
+        let ids = 0u32..self.plain_size() as u32;
+        let classes = ids.filter_map(|id| Some((id, self.class(id)?)));
+        classes.filter(|(_, class)| class.len() > 1)
     }
 
     /// The plain row behind each row of the encrypted embedding.

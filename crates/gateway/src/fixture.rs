@@ -56,6 +56,7 @@ pub(crate) fn encryption() -> (MasterKey, Manifest) {
         kept_id: None,
         rotates_output: false,
         noise: 0.0,
+        homophone_table: None,
     };
     (key, manifest)
 }

@@ -100,6 +100,7 @@ mod tests {
             kept_id: None,
             rotates_output: false,
             noise: 0.0,
+            homophone_table: None,
         }
     }
 

@@ -40,6 +40,9 @@ pub struct Manifest {
     /// The standard deviation of the noise on embedding and head, in that of the tensor.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub noise: f64,
+    /// Which plain ids have several cipher ids, sealed under the key; none where each has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub homophone_table: Option<String>,
 }
 
 /// A public commitment to a key: 8 bytes, written as 16 hexadecimal digits.
@@ -103,9 +106,19 @@ impl Manifest {
                 self.rotates_output == other.rotates_output,
             ),
             ("noise", self.noise == other.noise),
+            (
+                "homophone_table",
+                self.homophone_table == other.homophone_table,
+            ),
         ];
         let differs = same.into_iter().find(|(_, same)| !same);
         differs.map(|(field, _)| field)
+    }
+
+    /// How many cipher ids there are beyond one for each plain id.
+    #[must_use]
+    pub fn homophones(&self) -> usize {
+        self.vocab_size.saturating_sub(self.plain_vocab_size)
     }
 
     /// The manifest's text.
@@ -187,6 +200,7 @@ mod tests {
             kept_id: None,
             rotates_output: false,
             noise: 0.0,
+            homophone_table: None,
         }
     }
 

@@ -22,6 +22,7 @@ fn manifest() -> Manifest {
         kept_id: None,
         rotates_output: false,
         noise: 0.0,
+        homophone_table: None,
     }
 }
 
