@@ -202,7 +202,7 @@ pub(crate) struct Encrypt {
         long,
         value_name = "PEFT_DIR",
         requires = "base",
-        conflicts_with_all = ["profile", "dtype", "expand", "rotate_output", "noise", "epoch", "format", "quantize"]
+        conflicts_with_all = ["profile", "dtype", "expand", "rotate_output", "noise", "homophones", "epoch", "format", "quantize"]
     )]
     pub(crate) adapter: Option<PathBuf>,
     /// The encrypted folder that the adapter is for, made from the model with the same key
@@ -215,6 +215,16 @@ pub(crate) struct Encrypt {
     /// `equicrypt audit` says what that buys
     #[arg(long, value_name = "A", default_value_t = 0.0)]
     pub(crate) noise: f64,
+    /// Add N rows to embedding and head, so that frequent ids have several cipher ids: token counts tell less. Drawing (not
+    /// greedy answers) then needs a logit_bias of N ids and more; vLLM takes 1,024
+    #[arg(long, value_name = "N", default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1 << 20))]
+    pub(crate) homophones: u32,
+    /// How rows are given to ids, by their frequency
+    #[arg(long, value_enum, default_value_t = AllocationName::Proportional, requires = "homophones")]
+    pub(crate) allocation: AllocationName,
+    /// Count frequencies in this text, which should be like what will be sent; in a built-in English sample if not given
+    #[arg(long, value_name = "FILE", requires = "homophones")]
+    pub(crate) homophones_text: Option<PathBuf>,
     /// Give sentence embeddings a secret rotation of their own, in a linear layer behind the pooling
     #[arg(long)]
     pub(crate) rotate_output: bool,
@@ -232,6 +242,14 @@ pub(crate) enum ProfileName {
     Permute,
     /// The whole legal groups, rotations included: also hides the values, rounds each weight once
     Rotate,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub(crate) enum AllocationName {
+    /// By frequency: frequent ids become alike
+    Proportional,
+    /// By the square root of frequency: fewer rows for the most frequent ids, some for more of the others
+    SquareRoot,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -50,17 +50,19 @@ async fn ask(args: &Ask) -> Result<()> {
     let prompt = owner.prompt(&conversation(args.system.as_deref(), &args.question))?;
     let session = Session::open(owner, &key, &manifest)?;
     let room = session.owner().max_positions() - prompt.len();
+    let sampling = Sampling {
+        temperature: args.temperature,
+        top_p: args.top_p,
+        seed: args.seed,
+        ..Sampling::greedy()
+    };
+    let sampling = session.sampling(&[], sampling)?;
     let options = Options {
         vocab_size: session.vocab_size(),
         stop_ids: session.stop_ids(),
         tells_stops: true,
         max_tokens: room.min(args.max_tokens as usize),
-        sampling: &Sampling {
-            temperature: args.temperature,
-            top_p: args.top_p,
-            seed: args.seed,
-            ..Sampling::greedy()
-        },
+        sampling: &sampling,
     };
     let mut answer = host
         .generate(&session.encrypt_prompt(&prompt)?, &options)

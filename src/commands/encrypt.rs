@@ -3,14 +3,17 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use equicrypt_checkpoint::gguf::GgufFile;
-use equicrypt_checkpoint::{Checkpoint, Dtype, GgufWeights, StagedDir};
-use equicrypt_cipher::{MasterKey, Options, Plan, Summary};
+use equicrypt_checkpoint::{Checkpoint, Dtype, GgufWeights, StagedDir, model_config};
+use equicrypt_cipher::{
+    Allocation, Homophones, MasterKey, Options, Plan, Summary, encrypt_with_homophones,
+};
 use equicrypt_spec::{MANIFEST_FILE, Profile};
 use serde_json::json;
 
 use super::export::{GGUF_FILE, export, manifest_for, weights};
+use super::frequencies::frequencies;
 use super::tokens::read_manifest;
-use crate::args::{DtypeName, Encrypt, FormatName, ProfileName};
+use crate::args::{AllocationName, DtypeName, Encrypt, FormatName, ProfileName};
 use crate::terminal::Terminal;
 use crate::{key, progress};
 
@@ -32,14 +35,15 @@ pub(super) fn run(args: &Encrypt) -> Result<()> {
         rotate_output: args.rotate_output,
         noise: args.noise,
     };
+    let homophones = homophones(args)?;
     let start = Instant::now();
     let summary = match (&args.adapter, &args.base) {
         (Some(adapter), Some(base)) => encrypt_adapter(args, adapter, base, &key)?,
-        _ if args.format == FormatName::Gguf => encrypt_to_gguf(args, &key, &options)?,
+        _ if args.format == FormatName::Gguf => encrypt_to_gguf(args, &key, &options, &homophones)?,
         _ if args.quantize.is_some() => {
             bail!("--quantize is for GGUF files: add --format gguf, or give --dtype instead")
         }
-        _ => encrypt(&args.model, &args.output, &key, &options)?,
+        _ => encrypt_with(&args.model, &args.output, &key, &options, &homophones)?,
     };
     let seconds = start.elapsed().as_secs_f64();
     let memory = peak_memory();
@@ -51,6 +55,8 @@ pub(super) fn run(args: &Encrypt) -> Result<()> {
             "manifest": summary.manifest,
             "tensors": summary.tensors,
             "bytes": summary.bytes,
+            "homophones": homophones.extra(),
+            "biased_ids": homophones.biased(),
             "seconds": seconds,
             "peak_memory_bytes": memory,
         }));
@@ -64,6 +70,13 @@ pub(super) fn run(args: &Encrypt) -> Result<()> {
         args.output.display(),
         manifest.key_id,
     ))?;
+    if homophones.extra() > 0 {
+        terminal.line(&format!(
+            "{} homophones; drawing needs a logit_bias of {} ids at most",
+            homophones.extra(),
+            homophones.biased(),
+        ))?;
+    }
     let memory = memory.map_or("unknown".to_owned(), |bytes| {
         format!("{} MB", bytes / 1_000_000)
     });
@@ -72,7 +85,12 @@ pub(super) fn run(args: &Encrypt) -> Result<()> {
 
 /// Encrypts a folder into one with a GGUF file and the manifest. The encrypted weights stand on the disk as safetensors
 /// meanwhile, in a precision from which the GGUF file's is rounded once.
-fn encrypt_to_gguf(args: &Encrypt, key: &MasterKey, options: &Options) -> Result<Summary> {
+fn encrypt_to_gguf(
+    args: &Encrypt,
+    key: &MasterKey,
+    options: &Options,
+    homophones: &Homophones,
+) -> Result<Summary> {
     let weights = match (args.quantize, args.dtype) {
         (Some(name), _) => weights(name),
         (None, None | Some(DtypeName::Bf16)) => GgufWeights::Bf16,
@@ -91,7 +109,7 @@ fn encrypt_to_gguf(args: &Encrypt, key: &MasterKey, options: &Options) -> Result
     };
     let staged = StagedDir::new(&args.output)?;
     let folder = staged.path().join("weights");
-    let summary = encrypt(&args.model, &folder, key, &options)?;
+    let summary = encrypt_with(&args.model, &folder, key, &options, homophones)?;
     let manifest = manifest_for(&summary.manifest, weights);
     let file = staged.path().join(GGUF_FILE);
     export(&folder, &file, weights, Some(&manifest))?;
@@ -135,12 +153,53 @@ pub(super) fn encrypt(
     key: &MasterKey,
     options: &Options,
 ) -> Result<Summary> {
+    let none = Homophones::none(model_config(model)?.vocab_size);
+    encrypt_with(model, output, key, options, &none)
+}
+
+fn encrypt_with(
+    model: &Path,
+    output: &Path,
+    key: &MasterKey,
+    options: &Options,
+    homophones: &Homophones,
+) -> Result<Summary> {
     let source = Checkpoint::open(model)?;
-    let bar = progress::bytes("encrypting", Plan::new(&source, options, key.id())?.bytes());
-    let summary = equicrypt_cipher::encrypt(&source, output, key, options, &|bytes| bar.inc(bytes));
+    let plan = Plan::with_homophones(&source, options, homophones, key.id())?;
+    let bar = progress::bytes("encrypting", plan.bytes());
+    let progress = |bytes| bar.inc(bytes);
+    let summary = encrypt_with_homophones(&source, output, key, options, homophones, &progress);
     bar.finish_and_clear();
     Ok(summary?)
 }
+
+/// Who gets homophones; nobody if none are asked for.
+fn homophones(args: &Encrypt) -> Result<Homophones> {
+    let config = model_config(&args.model)?;
+    let extra = args.homophones as usize;
+    if extra == 0 {
+        return Ok(Homophones::none(config.vocab_size));
+    }
+    let allocation = match args.allocation {
+        AllocationName::Proportional => Allocation::Proportional,
+        AllocationName::SquareRoot => Allocation::SquareRoot,
+    };
+    let text = args.homophones_text.as_deref();
+    let weights = frequencies(&args.model, config.vocab_size, text)?;
+    let kept = config.uncounted_id();
+    let homophones = Homophones::allocate(&weights, kept, extra, allocation)?;
+    if homophones.biased() > VLLM_BIASED && !config.task.is_of_encoder() {
+        eprintln!(
+            "equicrypt: drawing from this model needs a logit_bias of {} ids, and stock vLLM takes {VLLM_BIASED}: there it can answer \
+             greedily only, or with fewer --homophones",
+            homophones.biased()
+        );
+    }
+    Ok(homophones)
+}
+
+/// `MAX_NUM_LOGIT_BIAS_TOKENS` of vLLM's model runner.
+const VLLM_BIASED: usize = 1024;
 
 /// The most memory this process has held, where the system tells.
 fn peak_memory() -> Option<u64> {

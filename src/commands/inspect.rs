@@ -3,7 +3,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use equicrypt_checkpoint::Checkpoint;
 use equicrypt_checkpoint::gguf::{GgufFile, MetadataValue};
-use equicrypt_spec::{MANIFEST_FILE, Manifest, ModelConfig, Task};
+use equicrypt_spec::{Axis, MANIFEST_FILE, Manifest, ModelConfig, Task, TensorSpec};
 use serde_json::json;
 
 use super::export::GGUF_FILE;
@@ -37,6 +37,8 @@ pub(super) fn run(args: &Inspect) -> Result<()> {
             "layers": facts.layers,
             "hidden_size": facts.hidden_size,
             "max_positions": facts.max_positions,
+            "homophones": manifest.homophones(),
+            "homophone_bytes": facts.bytes_of_rows(&manifest),
             "task": facts.task,
         }));
     }
@@ -67,6 +69,7 @@ pub(super) fn run(args: &Inspect) -> Result<()> {
                 manifest.dtype
             ),
         ),
+        ("homophones", homophones(&manifest, &facts)),
         ("noise", noise(manifest.noise)),
         ("context", format!("{} tokens", facts.max_positions)),
     ] {
@@ -82,11 +85,23 @@ fn noise(noise: f64) -> String {
     }
 }
 
+fn homophones(manifest: &Manifest, facts: &Facts) -> String {
+    match manifest.homophones() {
+        0 => "none".to_owned(),
+        rows => format!(
+            "{rows} more rows than plain ids, {} KB",
+            facts.bytes_of_rows(manifest).div_ceil(1000)
+        ),
+    }
+}
+
 /// What the weights' headers say.
 struct Facts {
     tensors: usize,
     parameters: u64,
     bytes: u64,
+    /// Of the tensors with a row for each id.
+    vocab_bytes: u64,
     layers: u64,
     hidden_size: u64,
     max_positions: u64,
@@ -95,6 +110,12 @@ struct Facts {
 }
 
 impl Facts {
+    /// What the rows beyond one for each plain id take.
+    fn bytes_of_rows(&self, manifest: &Manifest) -> u64 {
+        let row = self.vocab_bytes / manifest.vocab_size.max(1) as u64;
+        row * manifest.homophones() as u64
+    }
+
     /// Of a Hugging Face folder, checked against the architecture's table.
     fn of_folder(folder: &Path) -> Result<Self> {
         let checkpoint = Checkpoint::open(folder)?;
@@ -102,8 +123,21 @@ impl Facts {
         let shapes = checkpoint
             .tensors()
             .map(|t| (t.name.as_str(), t.shape.as_slice()));
+        let specs = config.architecture.check(&config, shapes)?;
+        let of_ids = |spec: &&TensorSpec| {
+            let mut factors = spec
+                .row
+                .kind
+                .sides()
+                .into_iter()
+                .flat_map(|side| side.factors());
+            factors.any(|factor| factor.axis == Axis::Vocab)
+        };
+        let of_ids = specs.iter().filter(of_ids);
+        let of_ids = of_ids.filter_map(|spec| checkpoint.tensor(&spec.name));
         Ok(Self {
-            tensors: config.architecture.check(&config, shapes)?.len(),
+            vocab_bytes: of_ids.map(|tensor| tensor.byte_len).sum(),
+            tensors: specs.len(),
             parameters: checkpoint.tensors().map(|tensor| tensor.elements()).sum(),
             bytes: checkpoint.tensors().map(|tensor| tensor.byte_len).sum(),
             layers: config.layers as u64,
@@ -129,7 +163,10 @@ impl Facts {
             found.with_context(|| format!("{}: metadata *{key} is missing", path.display()))
         };
         let values = |shape: &[usize]| shape.iter().map(|size| *size as u64).product::<u64>();
+        let of_ids = |name: &str| name.starts_with("token_embd.") || name.starts_with("output.");
+        let of_ids = tensors.iter().filter(|tensor| of_ids(&tensor.name));
         Ok(Self {
+            vocab_bytes: of_ids.map(|tensor| tensor.byte_len).sum(),
             tensors: tensors.len(),
             parameters: tensors.iter().map(|tensor| values(&tensor.shape)).sum(),
             bytes: tensors.iter().map(|tensor| tensor.byte_len).sum(),

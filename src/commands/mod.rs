@@ -10,6 +10,7 @@ mod encrypt;
 mod export;
 mod fetch;
 mod fill_mask;
+mod frequencies;
 mod gateway;
 mod import;
 mod inspect;

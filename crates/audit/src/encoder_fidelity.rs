@@ -60,7 +60,8 @@ pub fn compare_encoders(
 ) -> Result<EncoderFidelity, Error> {
     let config = plain.config();
     let sizes = [config.vocab_size, encrypted.config().vocab_size];
-    if sizes != [outputs.vocabulary().size(); 2] {
+    let vocabulary = outputs.vocabulary();
+    if sizes != [vocabulary.plain_size(), vocabulary.size()] {
         return Err(Error::Vocabulary {
             plain: sizes[0],
             encrypted: sizes[1],

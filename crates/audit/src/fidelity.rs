@@ -42,10 +42,15 @@ pub struct Limits {
     pub greedy_identical: bool,
 }
 
-/// A secret one-to-one renaming of ids: an owner's vocabulary, or that of a scheme an audit compares with.
+/// A secret renaming of ids, one-to-one but for homophones: an owner's vocabulary, or that of a scheme an audit compares with.
 pub trait Renaming {
-    /// How many ids there are.
+    /// How many ids the renamed model has.
     fn size(&self) -> usize;
+
+    /// How many plain ids there are.
+    fn plain_size(&self) -> usize {
+        self.size()
+    }
 
     /// Plain ids to the model's own. Fails on an id outside.
     fn to_cipher(&self, plain: &[u32]) -> Result<Vec<u32>, Error>;
@@ -57,6 +62,10 @@ pub trait Renaming {
 impl Renaming for Vocabulary {
     fn size(&self) -> usize {
         Vocabulary::size(self)
+    }
+
+    fn plain_size(&self) -> usize {
+        Vocabulary::plain_size(self)
     }
 
     fn to_cipher(&self, plain: &[u32]) -> Result<Vec<u32>, Error> {
@@ -77,7 +86,7 @@ pub fn compare(
     greedy_tokens: usize,
 ) -> Result<Fidelity, Error> {
     let size = plain.config().vocab_size;
-    if encrypted.config().vocab_size != vocabulary.size() || vocabulary.size() != size {
+    if encrypted.config().vocab_size != vocabulary.size() || vocabulary.plain_size() != size {
         return Err(Error::Vocabulary {
             plain: size,
             encrypted: encrypted.config().vocab_size,

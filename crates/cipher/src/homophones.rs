@@ -139,7 +139,7 @@ impl Homophones {
     /// `homophone_table`: base64 of nonce || ChaCha20-Poly1305(subkey("homophones/table"), nonce, the plain ids of all extra
     /// cipher ids, ascending, 4 bytes each, little-endian), which says no more than how many there are. The nonce is a keyed hash of
     /// what is sealed, so that nothing is sealed twice in two ways and no nonce is used for two tables. None if there are none.
-    pub(crate) fn seal(
+    pub fn seal(
         &self,
         schedule: &Schedule,
         manifest: &Manifest,
@@ -171,7 +171,7 @@ impl Homophones {
 
     /// Those of an encrypted model, from its manifest. Fails if the table is not there, or was not sealed under this schedule
     /// for this manifest.
-    pub(crate) fn open(schedule: &Schedule, manifest: &Manifest) -> Result<Self, Error> {
+    pub fn open(schedule: &Schedule, manifest: &Manifest) -> Result<Self, Error> {
         let refuse = |problem| Err(Error::HomophoneTable { problem });
         let (plain_ids, extra) = (manifest.plain_vocab_size, manifest.homophones());
         let sealed = match &manifest.homophone_table {

@@ -36,6 +36,13 @@ impl CipherIds {
         Self(Vec::new())
     }
 
+    /// The ids at these places; places outside are left out.
+    #[must_use]
+    pub fn select(&self, places: &[usize]) -> Self {
+        let ids = places.iter().filter_map(|place| self.0.get(*place));
+        Self(ids.copied().collect())
+    }
+
     /// The ids.
     #[must_use]
     pub fn as_slice(&self) -> &[u32] {
@@ -144,7 +151,7 @@ impl Vocabulary {
         Ok(CipherIds(cipher.collect::<Result<_, Error>>()?))
     }
 
-    /// All cipher ids of these plain ids. Fails on an id outside the vocabulary.
+    /// All cipher ids of these plain ids, ascending, so that their order does not tell which belong together. Fails on an id outside the vocabulary.
     pub fn encrypt_to_all(&self, plain: &[u32]) -> Result<CipherIds, Error> {
         let mut all = Vec::with_capacity(plain.len());
         for (position, id) in plain.iter().enumerate() {
@@ -155,6 +162,7 @@ impl Vocabulary {
             })?;
             all.extend_from_slice(class);
         }
+        all.sort_unstable();
         Ok(CipherIds(all))
     }
 

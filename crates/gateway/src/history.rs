@@ -15,6 +15,17 @@ struct Turn {
     /// Prompt and answer, without the end of the turn.
     text: String,
     ids: Vec<u32>,
+    /// The same ids as a host knows them.
+    cipher: Vec<u32>,
+}
+
+/// A text as ids.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Encoded {
+    /// Plain ids.
+    pub(crate) ids: Vec<u32>,
+    /// The cipher ids of those that a host has seen, from the first on.
+    pub(crate) known: Vec<u32>,
 }
 
 impl History {
@@ -26,11 +37,11 @@ impl History {
     }
 
     /// Remembers a conversation that ends with an answer.
-    pub(crate) fn remember(&self, text: String, ids: Vec<u32>) {
+    pub(crate) fn remember(&self, text: String, ids: Vec<u32>, cipher: Vec<u32>) {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         // The turns before this one are its beginning; they are not needed any longer.
         turns.retain(|turn| !text.starts_with(&turn.text));
-        turns.push_back(Turn { text, ids });
+        turns.push_back(Turn { text, ids, cipher });
         let mut bytes: usize = turns.iter().map(Turn::bytes).sum();
         while bytes > self.most_bytes
             && let Some(oldest) = turns.pop_front()
@@ -40,9 +51,12 @@ impl History {
     }
 
     /// The ids of a text, of which the longest remembered beginning keeps its ids.
-    pub(crate) fn encode(&self, tokenizer: &Text, text: &str) -> Result<Vec<u32>, Error> {
-        let whole = tokenizer.encode(text)?;
-        let Some((length, mut ids)) = self.beginning(text) else {
+    pub(crate) fn encode(&self, tokenizer: &Text, text: &str) -> Result<Encoded, Error> {
+        let whole = Encoded {
+            ids: tokenizer.encode(text)?,
+            known: Vec::new(),
+        };
+        let Some((length, mut ids, known)) = self.beginning(text) else {
             return Ok(whole);
         };
         let Some(rest) = text.get(length..) else {
@@ -50,21 +64,22 @@ impl History {
         };
         ids.extend(tokenizer.encode(rest)?);
         // Some tokenizers begin a text otherwise than they go on with it: a space more or less.
-        let same = tokenizer.decode(&ids, false)? == tokenizer.decode(&whole, false)?;
-        Ok(if same { ids } else { whole })
+        let same = tokenizer.decode(&ids, false)? == tokenizer.decode(&whole.ids, false)?;
+        Ok(if same { Encoded { ids, known } } else { whole })
     }
 
-    fn beginning(&self, text: &str) -> Option<(usize, Vec<u32>)> {
+    fn beginning(&self, text: &str) -> Option<(usize, Vec<u32>, Vec<u32>)> {
         let turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         let known = turns.iter().filter(|turn| text.starts_with(&turn.text));
         let longest = known.max_by_key(|turn| turn.text.len())?;
-        Some((longest.text.len(), longest.ids.clone()))
+        let (ids, cipher) = (longest.ids.clone(), longest.cipher.clone());
+        Some((longest.text.len(), ids, cipher))
     }
 }
 
 impl Turn {
     fn bytes(&self) -> usize {
-        self.text.len() + 4 * self.ids.len()
+        self.text.len() + 4 * (self.ids.len() + self.cipher.len())
     }
 }
 
@@ -80,18 +95,28 @@ mod tests {
         let history = History::new(1000);
         // The tokenizer never writes this: bytes with a special token that has no text inside.
         let odd = vec![START, 97, 98];
-        history.remember("<|im_start|>ab".into(), odd.clone());
+        history.remember("<|im_start|>ab".into(), odd.clone(), vec![7, 8, 9]);
         let next = "<|im_start|>ab<|im_end|>cd";
         assert_eq!(
             history.encode(&text, next).unwrap(),
-            [START, 97, 98, END, 99, 100]
+            Encoded {
+                ids: vec![START, 97, 98, END, 99, 100],
+                known: vec![7, 8, 9]
+            }
         );
         // Ids that read as another text are not used.
-        history.remember("<|im_start|>ab<|im_end|>x".into(), vec![START, 97]);
+        history.remember(
+            "<|im_start|>ab<|im_end|>x".into(),
+            vec![START, 97],
+            vec![7, 8],
+        );
         let other = "<|im_start|>ab<|im_end|>xy";
         assert_eq!(
             history.encode(&text, other).unwrap(),
-            text.encode(other).unwrap()
+            Encoded {
+                ids: text.encode(other).unwrap(),
+                known: vec![]
+            }
         );
     }
 
@@ -99,17 +124,17 @@ mod tests {
     fn the_oldest_conversations_are_forgotten() {
         let history = History::new(100);
         for name in ["a", "b", "c"] {
-            history.remember(name.repeat(20), vec![1; 5]);
+            history.remember(name.repeat(20), vec![1; 5], vec![]);
         }
         let known = |name: &str| history.beginning(&name.repeat(30)).is_some();
         assert!(!known("a") && known("b") && known("c"));
-        history.remember("c".repeat(25), vec![1; 5]);
+        history.remember("c".repeat(25), vec![1; 5], vec![]);
         assert_eq!(
             history.turns.lock().unwrap().len(),
             2,
             "the longer turn replaces the shorter"
         );
-        history.remember("d".repeat(200), vec![]);
+        history.remember("d".repeat(200), vec![], vec![]);
         assert!(!known("d") && !known("c"));
     }
 }

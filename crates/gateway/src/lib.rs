@@ -16,6 +16,7 @@ mod encoder;
 mod error;
 mod grammar;
 mod history;
+mod homophones;
 mod host;
 mod json;
 mod model;

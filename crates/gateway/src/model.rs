@@ -40,6 +40,11 @@ impl TextModel {
             expected: "one of the table",
             found: "none".into(),
         };
+        let mut defaults = Settings::of_folder(session.owner().dir())?;
+        if session.has_homophones() {
+            // No host can do it exactly then, and requests that do not ask for it should not be refused.
+            defaults.repetition_penalty = 1.0;
+        }
         Ok(Self {
             tool_format: tool_format.or_else(of_template).ok_or(no_format)?,
             reasoning_format: ReasoningFormat::of_template(template),
@@ -47,7 +52,7 @@ impl TextModel {
             prompt_tokens: AtomicU64::default(),
             completion_tokens: AtomicU64::default(),
             cached_tokens: AtomicU64::default(),
-            defaults: Settings::of_folder(session.owner().dir())?,
+            defaults,
             session,
             history: History::new(MOST_HISTORY),
             tells_stops,

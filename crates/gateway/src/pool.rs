@@ -143,6 +143,13 @@ impl Pool {
         self.members.iter().map(Member::describe).collect()
     }
 
+    /// Most log-probabilities at one place that every host in use gives.
+    pub(crate) fn most_logprobs(&self) -> usize {
+        let hosts = self.members.iter().filter_map(Member::host);
+        let most = hosts.map(|host| host.dialect().most_logprobs);
+        most.min().unwrap_or(0)
+    }
+
     /// What is served.
     #[must_use]
     pub fn manifest(&self) -> &Manifest {
@@ -215,6 +222,11 @@ impl Pool {
 }
 
 impl Leased {
+    /// The engine that gives it.
+    pub(crate) fn dialect(&self) -> &'static Dialect {
+        self.stream.dialect()
+    }
+
     /// The next step; `None` after the last one, or after an error.
     pub async fn next(&mut self) -> Option<Result<Step, Error>> {
         match self.first.take() {

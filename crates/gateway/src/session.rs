@@ -22,7 +22,7 @@ impl Session {
     pub fn open(owner: Owner, key: &MasterKey, manifest: &Manifest) -> Result<Self, Error> {
         belongs(owner.dir(), owner.config(), manifest)?;
         let vocabulary = Vocabulary::open(key, manifest)?;
-        let stop_ids = vocabulary.encrypt(owner.stop_ids())?;
+        let stop_ids = vocabulary.encrypt_to_all(owner.stop_ids())?;
         Ok(Self {
             plain_vocab_size: owner.config().vocab_size,
             owner,
@@ -34,6 +34,21 @@ impl Session {
     /// Plain ids of a prompt to cipher ids.
     pub fn encrypt_prompt(&self, plain: &[u32]) -> Result<CipherIds, Error> {
         Ok(self.vocabulary.encrypt(plain)?)
+    }
+
+    /// The same where the cipher ids of the beginning are known, because a host generated some of them.
+    pub fn encrypt_knowing(&self, plain: &[u32], known: &[u32]) -> Result<CipherIds, Error> {
+        Ok(self.vocabulary.encrypt_knowing(plain, known)?)
+    }
+
+    /// Whether plain ids have more than one cipher id.
+    #[must_use]
+    pub fn has_homophones(&self) -> bool {
+        self.vocabulary.has_homophones()
+    }
+
+    pub(crate) fn vocabulary(&self) -> &Vocabulary {
+        &self.vocabulary
     }
 
     /// The cipher ids that end an answer.

@@ -64,8 +64,7 @@ impl Settings {
     /// What a host is told, for one of several answers to the same prompt: each draws by a seed of
     /// its own.
     pub(crate) fn encrypt(&self, session: &Session, answer: usize) -> Result<Sampling, Error> {
-        let (ids, values): (Vec<u32>, Vec<f64>) = self.bias.iter().copied().unzip();
-        Ok(Sampling {
+        let sampling = Sampling {
             temperature: self.temperature,
             top_p: self.top_p,
             top_k: self.top_k,
@@ -74,8 +73,9 @@ impl Settings {
             presence_penalty: self.presence_penalty,
             frequency_penalty: self.frequency_penalty,
             repetition_penalty: self.repetition_penalty,
-            bias: Bias::new(session.encrypt_prompt(&ids)?, values),
+            bias: Bias::none(),
             logprobs: self.logprobs,
-        })
+        };
+        session.sampling(&self.bias, sampling)
     }
 }

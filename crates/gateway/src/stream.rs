@@ -61,6 +61,10 @@ impl Stream {
         }
     }
 
+    pub(crate) fn dialect(&self) -> &'static Dialect {
+        self.answer.dialect
+    }
+
     /// The next step; `None` after the last one. After an error there is no next one either.
     pub async fn next(&mut self) -> Option<Result<Step, Error>> {
         if self.over {

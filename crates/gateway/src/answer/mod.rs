@@ -11,6 +11,7 @@ use equicrypt_spec::wire::{FinishReason, TokenLogprob};
 
 use self::constraint::Constraint;
 use self::stops::Stops;
+use crate::homophones::Correction;
 use crate::pool::{Leased, Pool};
 use crate::settings::Settings;
 use crate::{Error, Options, Sampling, Step, TextModel, TextStream};
@@ -19,6 +20,8 @@ use crate::{Error, Options, Sampling, Step, TextModel, TextStream};
 pub(crate) struct Question {
     /// Plain ids.
     pub(crate) prompt: Vec<u32>,
+    /// The cipher ids of its beginning, if a host generated some of them.
+    pub(crate) known: Vec<u32>,
     /// The text that they are, if the conversation may go on: then the answer is remembered.
     pub(crate) prompt_text: Option<String>,
     /// New ids, at most; at least 1, and no more than the context has room for.
@@ -81,6 +84,11 @@ pub(crate) struct Answer {
     constraint: Option<Constraint>,
     /// Plain ids so far.
     ids: Vec<u32>,
+    /// Cipher ids of prompt and answer, as far as a host was told them or told them.
+    cipher: Vec<u32>,
+    correction: Correction,
+    /// Whether the host's log-probabilities are those behind the correction.
+    biased_logprobs: bool,
     /// All text so far, if it is to be remembered.
     said: Option<String>,
     cached: usize,
@@ -114,8 +122,17 @@ impl Answer {
             }
             None => None,
         };
+        if model.session().has_homophones() && settings.logprobs.is_some() {
+            // Homophones stand side by side among the likeliest ids.
+            let most = pool.most_logprobs();
+            settings.logprobs = settings.logprobs.map(|wanted| wanted.max(most));
+        }
+        let sampling = settings.encrypt(model.session(), number)?;
         let mut answer = Self {
-            sampling: settings.encrypt(model.session(), number)?,
+            correction: Correction::of(&sampling),
+            sampling,
+            biased_logprobs: false,
+            cipher: question.known.clone(),
             text: model.session().owner().text().stream(),
             stops: Stops::new(question.stops.clone()),
             said: question.prompt_text.is_some().then(String::new),
@@ -171,8 +188,11 @@ impl Answer {
             sampling: &self.sampling,
         };
         self.model.count_prompt(prompt.len());
-        let prompt = session.encrypt_prompt(&prompt)?;
-        self.stream = Some(self.pool.generate(&prompt, &options).await?);
+        let prompt = session.encrypt_knowing(&prompt, &self.cipher)?;
+        let stream = self.pool.generate(&prompt, &options).await?;
+        self.cipher = prompt.as_slice().to_vec();
+        self.biased_logprobs = stream.dialect().biased_logprobs;
+        self.stream = Some(stream);
         Ok(())
     }
 
@@ -204,7 +224,7 @@ impl Answer {
         let plain = self.model.session().decrypt(&step.ids)?;
         let mut logprobs = step.logprobs.into_iter();
         let mut piece = Piece::default();
-        for id in plain {
+        for (id, cipher) in plain.into_iter().zip(step.ids) {
             let mut token = self.token(id, logprobs.next())?;
             if let Some(constraint) = &mut self.constraint
                 && let Some(better) = constraint.correct(&token)?
@@ -216,6 +236,9 @@ impl Answer {
             if self.model.session().owner().stop_ids().contains(&token.id) {
                 piece.tokens.push(token);
                 return Ok(self.finished(piece, Finish::Stop));
+            }
+            if self.stream.is_some() {
+                self.cipher.push(cipher);
             }
             let ended = self.push(token, &mut piece)?;
             if ended {
@@ -301,9 +324,12 @@ impl Answer {
         if let (Some(said), Some(prompt)) = (self.said.take(), &self.question.prompt_text) {
             let mut ids = self.question.prompt.clone();
             ids.extend(&self.ids);
-            self.model
-                .history()
-                .remember(format!("{prompt}{said}"), ids);
+            // All ids are of the vocabulary: the prompt was sent, and the answer was decrypted.
+            if let Ok(cipher) = self.model.session().encrypt_knowing(&ids, &self.cipher) {
+                let cipher = cipher.as_slice().to_vec();
+                let text = format!("{prompt}{said}");
+                self.model.history().remember(text, ids, cipher);
+            }
         }
         piece.finish = Some(if stopped { Finish::Stop } else { finish });
         piece
@@ -340,14 +366,12 @@ impl Answer {
                 top: Vec::new(),
             });
         };
-        let cipher: Vec<u32> = entry.top_logprobs.iter().map(|top| top.token_id).collect();
-        let plain = self.model.session().decrypt(&cipher)?;
-        let values = entry.top_logprobs.iter().map(|top| top.logprob);
-        let mut top: Vec<(u32, f64)> = plain.into_iter().zip(values).collect();
-        top.sort_by(|a, b| b.1.total_cmp(&a.1));
+        let session = self.model.session();
+        let (logprob, top) =
+            session.plain_logprobs(&entry, self.correction, self.biased_logprobs)?;
         Ok(Token {
             id,
-            logprob: Some(entry.logprob),
+            logprob: Some(logprob),
             top,
         })
     }

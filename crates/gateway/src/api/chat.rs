@@ -14,6 +14,7 @@ use super::chat_request::{ChatRequest, ToolChoice};
 use super::error::ApiError;
 use super::{App, logprobs, request, required, sse};
 use crate::answer::{Piece, Question};
+use crate::history::Encoded;
 use crate::parse::{AnswerParser, Part};
 use crate::{Error, TextModel};
 
@@ -102,7 +103,7 @@ impl Asked {
             _ => (String::new(), form),
         };
         let prompt_text = prompt_text + &opening;
-        let prompt = model.history().encode(owner.text(), &prompt_text)?;
+        let Encoded { ids: prompt, known } = model.history().encode(owner.text(), &prompt_text)?;
         let room = owner.room(prompt.len())?;
         let vocab_size = owner.config().vocab_size;
         let question = Question {
@@ -111,6 +112,7 @@ impl Asked {
             settings: request.common.settings(model.defaults(), vocab_size, top)?,
             stops: request.common.stops()?,
             prompt,
+            known,
             prompt_text: Some(prompt_text),
             form,
         };

@@ -67,6 +67,7 @@ pub(super) async fn completions(
         });
         questions.push(Question {
             prompt,
+            known: Vec::new(),
             prompt_text: None,
             max_tokens: request.common.most(room, DEFAULT_TOKENS)?,
             settings: settings.clone(),

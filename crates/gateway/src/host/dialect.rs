@@ -17,6 +17,8 @@ pub struct Dialect {
     pub most_biased: usize,
     /// Most log-probabilities at one place that it gives.
     pub most_logprobs: usize,
+    /// Whether these are computed behind biases and temperature, rather than from the model's own logits.
+    pub(crate) biased_logprobs: bool,
     /// Below the host's address.
     pub(super) route: &'static str,
     /// The body of a request.
@@ -68,6 +70,7 @@ pub static DIALECTS: [Dialect; 5] = [
         name: "equicrypt",
         most_biased: 1 << 20,
         most_logprobs: 64,
+        biased_logprobs: false,
         route: "inference/v1/generate",
         body: generate::body,
         read: generate::read,
@@ -76,6 +79,7 @@ pub static DIALECTS: [Dialect; 5] = [
         name: "vllm",
         most_biased: 1024,
         most_logprobs: 20,
+        biased_logprobs: false,
         route: "inference/v1/generate",
         body: generate::body,
         read: generate::read,
@@ -84,6 +88,7 @@ pub static DIALECTS: [Dialect; 5] = [
         name: "vllm-completions",
         most_biased: 1024,
         most_logprobs: 20,
+        biased_logprobs: false,
         route: "v1/completions",
         body: completions::body,
         read: completions::read,
@@ -92,6 +97,7 @@ pub static DIALECTS: [Dialect; 5] = [
         name: "sglang",
         most_biased: 1 << 20,
         most_logprobs: 64,
+        biased_logprobs: true,
         route: "generate",
         body: sglang::body,
         read: sglang::read,
@@ -100,6 +106,7 @@ pub static DIALECTS: [Dialect; 5] = [
         name: "llamacpp",
         most_biased: 1 << 20,
         most_logprobs: 64,
+        biased_logprobs: false,
         route: "completion",
         body: llama_cpp::body,
         read: llama_cpp::read,
