@@ -7,13 +7,15 @@ mod support;
 use std::path::{Path, PathBuf};
 
 use equicrypt_checkpoint::{Checkpoint, Dtype, read_json};
-use equicrypt_cipher::{Options, Outputs, Permit, Plan, Secrets, Vocabulary, danger, encrypt};
+use equicrypt_cipher::{
+    Options, Outputs, Permit, Plan, Secrets, Vocabulary, danger, encrypt, encrypt_with_homophones,
+};
 use equicrypt_engine::{Encoder, Part, Precision, Text, Vectors};
 use equicrypt_spec::{
     ARCHITECTURES, Axis, Group, Manifest, Pooling, Profile, SentenceDense, SentenceHead, Task,
 };
 use serde_json::{Value, json};
-use support::{Random, key, options, random_sentence_model, schedule, tampered};
+use support::{Random, homophones, key, options, random_sentence_model, schedule, tampered};
 
 const TOLERANCE: f64 = 1e-9;
 const BROKEN: f64 = 1e-3;
@@ -44,6 +46,26 @@ fn every_encoder_is_equivariant_with_every_head() {
         Task::MaskedToken,
     ] {
         assert!(tasks.iter().filter(|found| **found == task).count() >= 5);
+    }
+}
+
+#[test]
+fn every_encoder_is_equivariant_with_homophones() {
+    for (seed, (name, config)) in golden_configs().into_iter().enumerate() {
+        let dir = tempfile::tempdir().unwrap();
+        let plain = model(&dir.path().join("plain"), &config, None, seed as u64);
+        let source = Checkpoint::open(&plain).unwrap();
+        let homophones = homophones(&plain, 23);
+        for profile in [Profile::Permute, Profile::Rotate] {
+            let out = dir.path().join(profile.name());
+            let (key, options) = (key(seed as u8), options(profile));
+            let summary =
+                encrypt_with_homophones(&source, &out, &key, &options, &homophones, &|_| ());
+            let manifest = summary.unwrap().manifest;
+            assert_eq!(manifest.homophones(), 23);
+            let difference = difference(&plain, &out, &manifest, seed as u8);
+            assert!(difference < TOLERANCE, "{name} {profile:?}: {difference:e}");
+        }
     }
 }
 

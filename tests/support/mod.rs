@@ -11,7 +11,8 @@ use std::path::{Path, PathBuf};
 
 use equicrypt_checkpoint::{Checkpoint, CheckpointWriter, Dtype, TensorHeader, write_json};
 use equicrypt_cipher::{
-    MasterKey, Options, Permit, Plan, Schedule, Secrets, Vocabulary, danger, encrypt,
+    Allocation, Homophones, MasterKey, Options, Permit, Plan, Schedule, Secrets, Vocabulary,
+    danger, encrypt,
 };
 use equicrypt_engine::{Chunk, Decoder, Precision, Want};
 use equicrypt_spec::{Axis, Group, Kind, Manifest, ModelConfig, Profile, SentenceHead};
@@ -237,22 +238,31 @@ pub fn logits(dir: &Path, ids: &[u32]) -> Vec<Vec<f64>> {
         .collect()
 }
 
-/// max |l_enc(pi(i)) - l(i)| over a random prompt's positions and all ids, relative to max |l|.
+/// `extra` homophones by Zipf's law, for a folder.
+pub fn homophones(plain: &Path, extra: usize) -> Homophones {
+    let config = Checkpoint::open(plain).unwrap().model_config().unwrap();
+    let ranks = 1..=config.vocab_size;
+    let weights: Vec<f64> = ranks.map(|rank| 1.0 / rank as f64).collect();
+    let (kept, allocation) = (config.uncounted_id(), Allocation::SquareRoot);
+    Homophones::allocate(&weights, kept, extra, allocation).unwrap()
+}
+
+/// max |l_enc(c) - l(i)| over a random prompt's positions, all ids i and all homophones c of i, relative to max |l|.
 pub fn difference(plain: &Path, encrypted: &Path, vocabulary: &Vocabulary, seed: u64) -> f64 {
-    let size = vocabulary.size();
+    let size = vocabulary.plain_size();
     let config = Checkpoint::open(plain).unwrap().config().clone();
     let context = ModelConfig::from_json(&config).unwrap().exact_context();
     let ids = Random(seed).ids(context.min(17), size);
     let ours = logits(plain, &ids);
     let theirs = logits(encrypted, vocabulary.encrypt(&ids).unwrap().as_slice());
-    let every: Vec<u32> = (0..size as u32).collect();
-    let cipher = vocabulary.encrypt(&every).unwrap();
     let mut largest = 0f64;
     let mut difference = 0f64;
     for (ours, theirs) in ours.iter().zip(&theirs) {
-        for (plain, cipher) in ours.iter().zip(cipher.as_slice()) {
+        for (plain, id) in ours.iter().zip(0u32..) {
             largest = largest.max(plain.abs());
-            difference = difference.max((plain - theirs[*cipher as usize]).abs());
+            for cipher in vocabulary.class(id).unwrap() {
+                difference = difference.max((plain - theirs[*cipher as usize]).abs());
+            }
         }
     }
     assert!(

@@ -139,11 +139,7 @@ impl Homophones {
     /// `homophone_table`: base64 of nonce || ChaCha20-Poly1305(subkey("homophones/table"), nonce, the plain ids of all extra
     /// cipher ids, ascending, 4 bytes each, little-endian), which says no more than how many there are. The nonce is a keyed hash of
     /// what is sealed, so that nothing is sealed twice in two ways and no nonce is used for two tables. None if there are none.
-    pub fn seal(
-        &self,
-        schedule: &Schedule,
-        manifest: &Manifest,
-    ) -> Result<Option<String>, Error> {
+    pub fn seal(&self, schedule: &Schedule, manifest: &Manifest) -> Result<Option<String>, Error> {
         if self.extra.is_empty() {
             return Ok(None);
         }

@@ -8,6 +8,8 @@
 //!                 "layer/12/v/2"                            its member for index 2 of the axis it varies with
 //!                 "vectors/384/rotation", "vectors/384/scale"   embeddings of 384 numbers in a database
 //!                 "vectors/384/noise/" || nonce in hex      what is added to one of them
+//!                 "homophones/choice"                       which homophone stands where in a prompt
+//!                 "homophones/table", "homophones/nonce"    which ids have homophones, sealed in the manifest
 //! stream(label)   ChaCha20 (RFC 8439), key = subkey(label), nonce = 0
 //! ```
 //!

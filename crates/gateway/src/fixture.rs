@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use equicrypt_cipher::MasterKey;
+use equicrypt_cipher::{Allocation, Homophones, MasterKey, Schedule};
 use equicrypt_spec::{FORMAT_VERSION, Manifest, Profile};
 use serde_json::{Map, Value, json};
 
@@ -58,6 +58,28 @@ pub(crate) fn encryption() -> (MasterKey, Manifest) {
         noise: 0.0,
         homophone_table: None,
     };
+    (key, manifest)
+}
+
+/// The same with 40 homophones for some letters, and for the end of a turn.
+pub(crate) fn homophonic_encryption() -> (MasterKey, Manifest) {
+    let (key, manifest) = encryption();
+    let mut weights = vec![0.0; VOCAB];
+    for (id, weight) in [
+        (u32::from(b'e'), 9.0),
+        (u32::from(b'a'), 5.0),
+        (END, 3.0),
+        (10, 1.0),
+    ] {
+        weights[id as usize] = weight;
+    }
+    let homophones = Homophones::allocate(&weights, None, 40, Allocation::Proportional).unwrap();
+    let mut manifest = Manifest {
+        vocab_size: VOCAB + 40,
+        ..manifest
+    };
+    let schedule = Schedule::new(&key, &manifest.fingerprint().unwrap(), manifest.epoch);
+    manifest.homophone_table = homophones.seal(&schedule, &manifest).unwrap();
     (key, manifest)
 }
 

@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use equicrypt_cipher::Vocabulary;
+use equicrypt_cipher::{MasterKey, Vocabulary};
 use equicrypt_spec::Manifest;
 use serde_json::{Value, json};
 
@@ -9,9 +9,18 @@ use crate::fixture::{END, encryption, folder};
 use crate::scripted_host::{DONE, Script, chunk, head, model_host, stream_of};
 use crate::{Host, Owner, Session};
 
+mod homophones;
+
 /// A gateway before these hosts.
 async fn gateway(hosts: &[String], api_key: Option<ApiKey>) -> String {
-    let (key, manifest) = encryption();
+    gateway_of(encryption(), hosts, api_key).await
+}
+
+async fn gateway_of(
+    (key, manifest): (MasterKey, Manifest),
+    hosts: &[String],
+    api_key: Option<ApiKey>,
+) -> String {
     let dir = folder();
     let session = Session::open(Owner::open(dir.path()).unwrap(), &key, &manifest).unwrap();
     let model = Model::Text(Arc::new(TextModel::new(session, true, None).unwrap()));

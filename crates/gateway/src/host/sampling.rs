@@ -77,7 +77,7 @@ impl Bias {
     }
 
     /// Cipher ids and what is added to their logits.
-    pub(super) fn pairs(&self) -> impl Iterator<Item = (u32, f64)> {
+    pub fn pairs(&self) -> impl Iterator<Item = (u32, f64)> {
         let ids = self.ids.as_slice().iter().copied();
         ids.zip(self.values.iter().copied())
     }
