@@ -40,14 +40,18 @@ async fn a_second_turn_repeats_the_homophones_that_the_host_wrote() {
     let said = [letters("each area"), vec![END]].concat();
     let cipher = last_homophones(&said);
     let (url, requests) = before(vec![script(&cipher)]).await;
-    let (_, answer) = chat(&url, json!({ "temperature": 0 })).await;
+    let (_, answer) = chat(&url, json!({ "temperature": 0, "max_tokens": 10 })).await;
     assert_eq!(answer["choices"][0]["message"]["content"], "each area");
     assert_eq!(answer["choices"][0]["finish_reason"], "stop");
     let messages = json!([
         { "role": "user", "content": "hi" }, { "role": "assistant", "content": "each area" },
         { "role": "user", "content": "e" },
     ]);
-    let (status, answer) = chat(&url, json!({ "temperature": 0, "messages": messages })).await;
+    let (status, answer) = chat(
+        &url,
+        json!({ "temperature": 0, "max_tokens": 10, "messages": messages }),
+    )
+    .await;
     assert_eq!(status, 200, "{answer}");
     let requests = requests.lock().await;
     let [first, second] = [0, 1].map(|turn| body(&requests[turn]));
@@ -142,15 +146,20 @@ async fn a_grammar_chooses_among_plain_ids() {
     top.push(entry(cipher(b'{'), -4.0));
     let mut drawn = entry(e[0], -3.0);
     drawn["top_logprobs"] = json!(top);
-    let event = json!({ "request_id": "r", "usage": null, "choices": [{
-        "index": 0, "finish_reason": null, "stop_reason": null, "token_ids": [e[0]],
-        "logprobs": { "content": [drawn] },
-    }]});
+    let event = |ids: &[u32], logprobs: Vec<Value>, finish: Value| {
+        let event = json!({ "request_id": "r", "usage": null, "choices": [{
+            "index": 0, "finish_reason": finish, "stop_reason": null, "token_ids": ids,
+            "logprobs": { "content": logprobs },
+        }]});
+        format!("data: {event}\n\n")
+    };
     let first = Script {
         hangs: true,
-        ..stream_of(&format!("data: {event}\n\n"))
+        ..stream_of(&event(&[e[0]], vec![drawn], Value::Null))
     };
-    let rest = script(&last_homophones(&[letters("}"), vec![END]].concat()));
+    let rest = last_homophones(&[letters("}"), vec![END]].concat());
+    let entries = rest.iter().map(|id| entry(*id, -0.1)).collect();
+    let rest = stream_of(&format!("{}{DONE}", event(&rest, entries, json!("stop"))));
     let (url, requests) = before(vec![first, rest]).await;
     let json = json!({ "temperature": 0, "response_format": { "type": "json_object" } });
     let (status, answer) = chat(&url, json).await;
