@@ -75,10 +75,12 @@ fn a_folder_counts_its_homophones_and_the_manifest_tells_nothing_else() {
     assert_eq!(table.len(), (12usize + 4 * 50 + 16).div_ceil(3) * 4);
     let shown = equicrypt(args!["inspect", &place.out()]);
     // 24 numbers of 4 bytes in embedding and head.
-    shown.says(&[
-        "111 cipher ids for 61 plain ids",
-        "50 more rows than plain ids, 10 KB",
-    ]);
+    let shown = shown.succeeds();
+    assert!(shown.contains("111 cipher ids for 61 plain ids"), "{shown}");
+    assert!(
+        shown.contains("50 more rows than plain ids, 10 KB"),
+        "{shown}"
+    );
     let shown = equicrypt(args!["inspect", &place.out(), "--json"]).succeeds_with_json();
     assert_eq!(
         (&shown["homophones"], &shown["homophone_bytes"]),
