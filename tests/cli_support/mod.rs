@@ -29,6 +29,7 @@ use crate::support;
 macro_rules! args {
     ($($arg:expr),* $(,)?) => { [$(std::ffi::OsStr::new($arg)),*] };
 }
+#[allow(unused_imports, reason = "not every test binary runs commands")]
 pub(crate) use args;
 
 /// The binary with these arguments, no terminal, and nothing on standard input.

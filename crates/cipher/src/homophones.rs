@@ -95,6 +95,16 @@ impl Homophones {
         })
     }
 
+    /// m_i of each plain id, for a judge and for attackers who apply the public rule to text of their own.
+    #[must_use]
+    pub fn per_plain_id(&self) -> Vec<u32> {
+        let mut counts = vec![1; self.plain_ids];
+        for id in &self.extra {
+            counts[*id as usize] += 1;
+        }
+        counts
+    }
+
     /// How many extra cipher ids there are.
     #[must_use]
     pub fn extra(&self) -> usize {

@@ -2,10 +2,10 @@
 
 use std::time::Instant;
 
-use super::allocation::{Allocation, allocate};
+use super::allocation::allocate;
 use super::code::SecretCode;
 use super::corpus::Corpus;
-use super::{Log, LogAttack, Pair, Prior};
+use super::{Allocation, Log, LogAttack, Pair, Prior};
 use crate::evidence::{Guesses, NO_GUESS};
 use crate::judge::Share;
 use crate::verdict::{Point, Verdict};
@@ -110,7 +110,7 @@ impl LogAudit {
         let seen = self.traffic.first(CONTROL);
         let code = SecretCode::new(&vec![1; self.vocabulary], 0)?;
         let known = self.known(&code);
-        let guesses = guesses(run, &seen, &seen, &code, plain, &known);
+        let guesses = guesses(run, &seen, &seen, &code, plain, &known)?;
         let is_named = |cipher: &&u32| guesses[**cipher as usize] != NO_GUESS;
         let mut named = Share::default();
         for cipher in code.encrypt(&seen).ids().iter().filter(is_named) {
@@ -128,7 +128,7 @@ impl LogAudit {
         keys: u8,
     ) -> Result<Vec<Point>, Error> {
         let counts = self.traffic.counts(self.vocabulary);
-        let homophones = allocate(&counts, defence.homophones, defence.allocation);
+        let homophones = allocate(&counts, defence.homophones, defence.allocation)?;
         let mut points = Vec::new();
         let mut before: Option<(usize, Point)> = None;
         for tokens in lengths(self.tokens()) {
@@ -150,7 +150,7 @@ impl LogAudit {
                 let code = SecretCode::new(&homophones, key + 1)?;
                 let text = self.traffic.rotated(key.into(), keys.into()).first(seen);
                 let known = self.known(&code);
-                let guesses = guesses(run, &text, prior, &code, defence, &known);
+                let guesses = guesses(run, &text, prior, &code, defence, &known)?;
                 let (of_types, of_tokens) = mark(&code, &guesses, &self.held_out);
                 types += of_types / f64::from(keys);
                 occurrences += of_tokens / f64::from(keys);
@@ -187,11 +187,11 @@ fn guesses(
     code: &SecretCode,
     defence: LogDefence,
     known: &[Pair],
-) -> Guesses {
+) -> Result<Guesses, Error> {
     let traffic = code.encrypt(text);
     let counts = prior.counts(code.plain_ids());
     // The rule is public, the owner's text is not: the attacker applies it to what he has.
-    let homophones = allocate(&counts, defence.homophones, defence.allocation);
+    let homophones = allocate(&counts, defence.homophones, defence.allocation)?;
     let prior = Prior {
         text: prior,
         homophones: &homophones,
@@ -201,7 +201,7 @@ fn guesses(
         cipher_ids: code.cipher_ids(),
         known,
     };
-    run(&prior, &log)
+    Ok(run(&prior, &log))
 }
 
 /// Shares of cipher ids and of tokens in `text` that were named rightly.

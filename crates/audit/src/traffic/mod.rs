@@ -12,10 +12,10 @@ mod template;
 #[cfg(test)]
 mod tests;
 
-pub use allocation::{Allocation, allocate};
 pub use audit::{LogAudit, LogDefence};
 pub use code::SecretCode;
 pub use corpus::Corpus;
+pub use equicrypt_cipher::Allocation;
 
 use crate::evidence::Guesses;
 pub use crate::evidence::Pair;
