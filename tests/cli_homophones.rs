@@ -158,6 +158,25 @@ fn verify_finds_the_same_model() {
     );
 }
 
+/// The attacks on weights find rows that are equal as well as others.
+#[test]
+fn an_audit_marks_guesses_for_every_homophone() {
+    let place = Place::new();
+    let (model, out, key) = (place.model(), encrypted(&place), place.key());
+    let found = equicrypt(args![
+        "audit", &model, &out, "--key", &key, "--keys", "2", "--json", "-"
+    ]);
+    let found = found.succeeds_with_json();
+    let audited = &found["audited"][0];
+    assert_eq!(audited["scheme"], "permute, 50 homophones");
+    let verdicts = audited["verdicts"].as_array().unwrap();
+    let types = |verdict: &Value| verdict["recovered_types"].as_f64().unwrap_or(0.0);
+    assert!(
+        verdicts.iter().any(|verdict| types(verdict) > 0.95),
+        "{found}"
+    );
+}
+
 #[test]
 fn answers_log_probabilities_and_caches_are_the_plain_models() {
     let place = Place::new();

@@ -2,12 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
-mod cli_support;
+#[path = "cli_support/chat_model.rs"]
+#[allow(dead_code, unreachable_pub, reason = "this test uses a part of it")]
+mod chat_model;
 mod support;
 
 use std::path::{Path, PathBuf};
 
-use cli_support::chat_model;
 use equicrypt_checkpoint::{Checkpoint, Dtype};
 use equicrypt_cipher::{Vocabulary, encrypt_with_homophones};
 use equicrypt_engine::Sampler;

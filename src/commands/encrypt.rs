@@ -3,7 +3,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use equicrypt_checkpoint::gguf::GgufFile;
-use equicrypt_checkpoint::{Checkpoint, Dtype, GgufWeights, StagedDir, model_config};
+use equicrypt_checkpoint::{Checkpoint, Dtype, GgufWeights, StagedDir};
 use equicrypt_cipher::{
     Allocation, Homophones, MasterKey, Options, Plan, Summary, encrypt_with_homophones,
 };
@@ -153,7 +153,7 @@ pub(super) fn encrypt(
     key: &MasterKey,
     options: &Options,
 ) -> Result<Summary> {
-    let none = Homophones::none(model_config(model)?.vocab_size);
+    let none = Homophones::none(Checkpoint::open(model)?.model_config()?.vocab_size);
     encrypt_with(model, output, key, options, &none)
 }
 
@@ -175,7 +175,7 @@ fn encrypt_with(
 
 /// Who gets homophones; nobody if none are asked for.
 fn homophones(args: &Encrypt) -> Result<Homophones> {
-    let config = model_config(&args.model)?;
+    let config = Checkpoint::open(&args.model)?.model_config()?;
     let extra = args.homophones as usize;
     if extra == 0 {
         return Ok(Homophones::none(config.vocab_size));

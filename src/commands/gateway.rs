@@ -3,7 +3,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use equicrypt_checkpoint::model_config;
+use equicrypt_checkpoint::{model_config, read_json};
 use equicrypt_cipher::MasterKey;
 use equicrypt_gateway::{
     ApiKey, Dialect, EncoderOwner, EncoderSession, Error, GatewayOptions, Host, Model, Owner, Pool,
@@ -91,7 +91,14 @@ impl Side {
         Ok(match self {
             Self::Text(owner) => {
                 let session = Session::open(*owner, key, manifest)?;
+                let leaves_out = session.has_homophones() && recommends_penalty(&args.model);
                 let model = TextModel::new(session, !args.hide_stops, tool_format)?;
+                if leaves_out {
+                    eprintln!(
+                        "equicrypt: generation_config.json recommends a repetition_penalty; it is left out, because no host can do it \
+                         exactly for a model with homophones"
+                    );
+                }
                 Model::Text(Arc::new(model))
             }
             Self::Encoder(owner) => {
@@ -99,6 +106,15 @@ impl Side {
             }
         })
     }
+}
+
+/// Whether the model's makers recommend a penalty on ids of the prompt.
+fn recommends_penalty(model: &std::path::Path) -> bool {
+    let config = read_json(&model.join("generation_config.json"));
+    let penalty = config
+        .ok()
+        .and_then(|config| config.get("repetition_penalty")?.as_f64());
+    penalty.is_some_and(|penalty| penalty != 1.0)
 }
 
 type Opener = Box<dyn Fn() -> Result<Host, Error> + Send + Sync>;

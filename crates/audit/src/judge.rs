@@ -11,6 +11,7 @@ use crate::evidence::{Guesses, Pair};
 /// The secret vocabulary of one encrypted copy, for marking guesses and for handing out known plaintext. No attack can take one.
 pub struct Truth {
     plain_of: Zeroizing<Vec<u32>>,
+    /// Of several homophones the first.
     cipher_of: Zeroizing<Vec<u32>>,
 }
 
@@ -27,9 +28,10 @@ impl Truth {
     /// Row c of the encrypted embedding is plain row `plain_of[c]`.
     #[must_use]
     pub fn of_rows(plain_of: Vec<u32>) -> Self {
-        let mut cipher_of = vec![0; plain_of.len()];
-        for (cipher, plain) in (0u32..).zip(&plain_of) {
-            cipher_of[*plain as usize] = cipher;
+        let plain_ids = plain_of.iter().max().map_or(0, |most| *most as usize + 1);
+        let mut cipher_of = vec![0; plain_ids];
+        for (cipher, plain) in plain_of.iter().enumerate().rev() {
+            cipher_of[*plain as usize] = cipher as u32;
         }
         Self {
             plain_of: Zeroizing::new(plain_of),
@@ -56,6 +58,10 @@ impl Truth {
 
     fn tokens(&self) -> usize {
         self.plain_of.len()
+    }
+
+    fn plain_ids(&self) -> usize {
+        self.cipher_of.len()
     }
 
     fn pair(&self, cipher: u32) -> Pair {
@@ -122,7 +128,7 @@ impl<'a> Exam<'a> {
     /// On a few hundred types, with a few thousand choices, the same under every key: the most frequent types of the text, and
     /// plain ids evenly spread.
     pub(crate) fn with_choices(mut self) -> Self {
-        let tokens = self.truth.tokens();
+        let tokens = self.truth.plain_ids();
         let spread = |count: usize| (0..tokens as u32).step_by(tokens.div_ceil(count).max(1));
         let is_special = |cipher: &u32| self.special.contains(cipher);
         let sample = self.truth.encrypt(&spread(CHOSEN).collect::<Vec<_>>());

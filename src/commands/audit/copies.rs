@@ -5,7 +5,9 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use equicrypt_audit::{EncryptedCopy, Truth};
 use equicrypt_checkpoint::{Checkpoint, Dtype};
-use equicrypt_cipher::{MasterKey, Options, Vocabulary, encrypt};
+use equicrypt_cipher::{
+    Homophones, MasterKey, Options, Schedule, Vocabulary, encrypt_with_homophones,
+};
 use equicrypt_spec::Manifest;
 use tempfile::TempDir;
 
@@ -50,15 +52,28 @@ pub(super) fn scheme(options: &Options) -> String {
     words.join(", ")
 }
 
+/// How many cipher ids an encrypted folder gives each plain id.
+pub(super) fn homophones_of(key: &MasterKey, manifest: &Manifest) -> Result<Homophones> {
+    let schedule = Schedule::new(key, &manifest.fingerprint()?, manifest.epoch);
+    Ok(Homophones::open(&schedule, manifest)?)
+}
+
 impl Copies {
     /// `count` copies of `source`, each under a key that is thrown away.
-    pub(super) fn make(source: &Checkpoint, options: &Options, count: usize) -> Result<Self> {
+    pub(super) fn make(
+        source: &Checkpoint,
+        options: &Options,
+        homophones: &Homophones,
+        count: usize,
+    ) -> Result<Self> {
         let place = tempfile::tempdir().context("cannot make a folder for encrypted copies")?;
         let mut copies = Vec::new();
         for number in 0..count {
             let folder = place.path().join(number.to_string());
             let key = MasterKey::generate()?;
-            let summary = encrypt(source, &folder, &key, options, &|_| ())?;
+            let progress = |_| ();
+            let summary =
+                encrypt_with_homophones(source, &folder, &key, options, homophones, &progress)?;
             copies.push(open(&folder, &key, &summary.manifest)?);
         }
         Ok(Self {

@@ -63,8 +63,9 @@ fn one(
             Some(fidelity)
         }
     };
+    let homophones = copies::homophones_of(&key, &manifest)?;
     let busy = progress::spinner("encrypting copies under other keys".into());
-    let mut copies = Copies::make(&source, &options, usize::from(args.keys) - 1)?;
+    let mut copies = Copies::make(&source, &options, &homophones, usize::from(args.keys) - 1)?;
     busy.finish_and_clear();
     copies.copies.insert(0, first);
 
@@ -84,7 +85,10 @@ fn one(
     }
     Ok(Audited {
         model: name(&args.model),
-        scheme: copies::scheme(&options),
+        scheme: match manifest.homophones() {
+            0 => copies::scheme(&options),
+            count => format!("{}, {count} homophones", copies::scheme(&options)),
+        },
         architecture: manifest.architecture.clone(),
         profile: Some(manifest.profile),
         noise: manifest.noise,
