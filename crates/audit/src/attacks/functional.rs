@@ -1,3 +1,5 @@
+use std::collections::HashSet;
+
 use equicrypt_engine::{Chunk, Decoder, Encoder, Part, Precision, Text, Want};
 
 use crate::Error;
@@ -10,13 +12,15 @@ use crate::weights::Weights;
 /// the rewrite, because it keeps the function and only renames the answers. Both models are run on such prompts; each cipher id
 /// is taken for the plain id with the nearest fingerprint: as it is, or with each side's numbers brought to mean 0 and variance 1,
 /// a monotone calibration against noise. An encoder's fingerprint are the inner
-/// products of its last hidden states for x, (x, x), ..., which an isometry keeps.
+/// products of its last hidden states for x, (x, x), ..., which an isometry keeps. Homophones have equal rows, of which one is
+/// enough.
 ///
 /// It holds against any rewrite that keeps the function of a public model.
 pub(super) fn study<'a>(public: &'a Weights, choices: &'a [u32]) -> Result<Attacker<'a>, Error> {
-    let known = fingerprints(public, choices)?;
+    let types = public.config().vocab_size;
+    let known = fingerprints(public, choices, types)?;
     Ok(Box::new(move |seen| {
-        let prints = fingerprints(seen.weights, seen.asked)?;
+        let prints = fingerprints(seen.weights, seen.asked, types)?;
         let named = nearest::calibrated(&prints, &known);
         Ok(named
             .into_iter()
@@ -25,20 +29,22 @@ pub(super) fn study<'a>(public: &'a Weights, choices: &'a [u32]) -> Result<Attac
     }))
 }
 
-fn fingerprints(weights: &Weights, ids: &[u32]) -> Result<Matrix, Error> {
+/// `types`: how many tokens the public model knows.
+fn fingerprints(weights: &Weights, ids: &[u32], types: usize) -> Result<Matrix, Error> {
     let rows: Vec<u32> = match weights.shuffled() {
         Some(shuffled) => ids.iter().map(|id| shuffled[*id as usize]).collect(),
         None => ids.to_vec(),
     };
     match weights.config().task.is_of_encoder() {
         true => of_encoder(weights, &rows),
-        false => of_decoder(weights, &rows),
+        false => of_decoder(weights, &rows, types),
     }
 }
 
-fn of_decoder(weights: &Weights, ids: &[u32]) -> Result<Matrix, Error> {
+fn of_decoder(weights: &Weights, ids: &[u32], types: usize) -> Result<Matrix, Error> {
     let model = Decoder::load(weights.checkpoint(), Precision::F32)?;
-    let largest = LARGEST.min(weights.config().vocab_size);
+    let one_of_each = one_of_each(weights, types)?;
+    let largest = LARGEST.min(types);
     let columns = 3 * largest;
     let mut blocks = Vec::new();
     for ids in ids.chunks(TOGETHER) {
@@ -54,11 +60,28 @@ fn of_decoder(weights: &Weights, ids: &[u32]) -> Result<Matrix, Error> {
         let logits = model.forward(&mut chunks)?;
         blocks.push(Matrix::from_rows(ids.len(), columns, |row, out| {
             for (place, out) in out.chunks_exact_mut(largest).enumerate() {
-                out.copy_from_slice(&largest_log_probabilities(logits[row].row(place), largest));
+                let logits = logits[row].row(place);
+                let one = one_of_each.as_ref();
+                let one = one.map(|ids| ids.iter().map(|id| logits[*id]).collect::<Vec<_>>());
+                let found = largest_log_probabilities(one.as_deref().unwrap_or(logits), largest);
+                out.fill(f32::MIN);
+                out[..found.len()].copy_from_slice(&found);
             }
         }));
     }
     Ok(Matrix::stacked(blocks).unwrap_or_else(|| Matrix::new(columns, Vec::new())))
+}
+
+/// The first of each group of equal rows, in a model with more ids than the public one.
+fn one_of_each(weights: &Weights, types: usize) -> Result<Option<Vec<usize>>, Error> {
+    if weights.config().vocab_size <= types {
+        return Ok(None);
+    }
+    let mut rows = HashSet::new();
+    let bits = |row: &[f32]| row.iter().map(|value| value.to_bits()).collect::<Vec<_>>();
+    let embedding = weights.embedding()?;
+    let new = (0..embedding.rows()).filter(|id| rows.insert(bits(embedding.row(*id))));
+    Ok(Some(new.collect()))
 }
 
 /// The `count` largest log-probabilities, largest first.
