@@ -3,6 +3,7 @@
 mod audit;
 mod encoder;
 mod gateway;
+mod rekey;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,6 +14,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 pub(crate) use audit::Audit;
 pub(crate) use encoder::{Classify, Embed, EncoderArgs, FillMask, Rerank};
 pub(crate) use gateway::Gateway;
+pub(crate) use rekey::Rekey;
 
 use crate::models::{MODELS, Model};
 
@@ -41,6 +43,12 @@ pub(crate) enum Command {
     Keygen(Keygen),
     /// Encrypt a Hugging Face folder under a key
     Encrypt(Encrypt),
+    /// Give an encrypted folder a new vocabulary: a new epoch under the same key, from the folder alone
+    ///
+    /// Embedding and head are rewritten, every other secret stays; files of the weights without either become hard links. Whoever
+    /// has seen token ids only starts counting from nothing. A host that has both folders does not: it finds every row of the one
+    /// in the other. Adapters, embeddings and vectors stay valid; an adapter of the head (lm_head) must be encrypted again.
+    Rekey(Rekey),
     /// Print what anyone may know of an encrypted folder
     Inspect(Inspect),
     /// Encrypt or decrypt token ids: a JSON list on standard input, a JSON list on standard output

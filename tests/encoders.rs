@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use equicrypt_checkpoint::{Checkpoint, Dtype, read_json};
 use equicrypt_cipher::{
-    Options, Outputs, Permit, Plan, Secrets, Vocabulary, danger, encrypt, encrypt_with_homophones,
+    NextEpoch, Options, Outputs, Permit, Plan, Secrets, Vocabulary, danger, encrypt,
+    encrypt_with_homophones, rekey,
 };
 use equicrypt_engine::{Encoder, Part, Precision, Text, Vectors};
 use equicrypt_spec::{
@@ -46,6 +47,28 @@ fn every_encoder_is_equivariant_with_every_head() {
         Task::MaskedToken,
     ] {
         assert!(tasks.iter().filter(|found| **found == task).count() >= 5);
+    }
+}
+
+/// All answers but those of a vocabulary lie on axes whose secrets stay.
+#[test]
+fn every_encoder_is_rekeyed_with_every_head() {
+    for (seed, (name, config)) in golden_configs().into_iter().enumerate() {
+        let dir = tempfile::tempdir().unwrap();
+        let plain = model(&dir.path().join("plain"), &config, None, seed as u64);
+        for profile in [Profile::Permute, Profile::Rotate] {
+            let out = dir.path().join(profile.name());
+            let old = encrypted(&plain, &out, seed as u8, &options(profile));
+            let (new_out, key) = (out.with_extension("new"), key(seed as u8));
+            let folder = Checkpoint::open(&out).unwrap();
+            let rekeyed = rekey(&folder, &old, &new_out, &key, NextEpoch::Next, &|_| ());
+            let new = rekeyed.unwrap().manifest;
+            assert_eq!(new.kept_id, old.kept_id);
+            let difference_under = |manifest| difference(&plain, &new_out, manifest, seed as u8);
+            let (under_new, under_old) = (difference_under(&new), difference_under(&old));
+            assert!(under_new < TOLERANCE, "{name} {profile:?}: {under_new:e}");
+            assert!(under_old > BROKEN, "{name} {profile:?}: {under_old:e}");
+        }
     }
 }
 

@@ -45,6 +45,7 @@ pub(super) fn run(args: &Inspect) -> Result<()> {
     for (name, value) in [
         ("key id", manifest.key_id.to_string()),
         ("epoch", manifest.epoch.to_string()),
+        ("weights epoch", manifest.weights_epoch().to_string()),
         ("profile", manifest.profile.name().to_owned()),
         ("architecture", manifest.architecture.clone()),
         ("answers", facts.task.clone()),

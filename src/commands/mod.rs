@@ -15,6 +15,7 @@ mod gateway;
 mod import;
 mod inspect;
 mod keygen;
+mod rekey;
 mod rerank;
 mod serve;
 mod tokenizer;
@@ -34,6 +35,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::Export(args) => export::run(&args),
         Command::Keygen(args) => keygen::run(&args),
         Command::Encrypt(args) => encrypt::run(&args),
+        Command::Rekey(args) => rekey::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Tokens(args) => tokens::run(&args),
         Command::Tokenizer(args) => tokenizer::run(&args),

@@ -220,7 +220,11 @@ pub fn encrypted(plain: &Path, out: &Path, key: &MasterKey, profile: Profile) ->
 }
 
 pub fn schedule(key: &MasterKey, manifest: &Manifest) -> Schedule {
-    Schedule::new(key, &manifest.fingerprint().unwrap(), manifest.epoch)
+    Schedule::new(
+        key,
+        &manifest.fingerprint().unwrap(),
+        manifest.weights_epoch(),
+    )
 }
 
 /// Logits after every token, in f64, from a folder's weights.

@@ -26,6 +26,15 @@ pub struct Checkpoint {
     ignored: Vec<IgnoredTensor>,
 }
 
+/// Where a tensor's bytes are.
+pub(crate) struct Place {
+    /// The number of its file.
+    pub(crate) shard: usize,
+    pub(crate) byte_len: u64,
+    /// Its first byte, counted from the start of the file.
+    pub(crate) file_offset: u64,
+}
+
 impl Checkpoint {
     /// Opens the folder `dir`.
     ///
@@ -151,10 +160,7 @@ impl Checkpoint {
     /// # Errors
     /// If there is no such tensor, the bytes reach past its end, or the file cannot be read.
     pub fn read(&self, name: &str, byte_offset: u64, out: &mut [u8]) -> Result<(), Error> {
-        let missing = || Error::NoSuchTensor {
-            place: self.dir.clone(),
-            name: name.to_owned(),
-        };
+        let missing = || self.no_such_tensor(name);
         let index = *self.by_name.get(name).ok_or_else(missing)?;
         let (Some(info), Some(number)) = (self.tensors.get(index), self.numbers.get(index)) else {
             return Err(missing());
@@ -185,11 +191,33 @@ impl Checkpoint {
         Ok(out)
     }
 
-    fn read_all(&self, name: &str) -> Result<(&TensorInfo, Vec<u8>), Error> {
-        let info = self.tensor(name).ok_or_else(|| Error::NoSuchTensor {
+    /// The files of the weights.
+    pub(crate) fn paths(&self) -> impl ExactSizeIterator<Item = &Path> {
+        self.files.iter().map(SafetensorsFile::path)
+    }
+
+    /// Where a tensor's bytes are.
+    pub(crate) fn place(&self, name: &str) -> Result<Place, Error> {
+        let found = self.by_name.get(name).and_then(|index| {
+            let (info, number) = (self.tensors.get(*index)?, *self.numbers.get(*index)?);
+            Some(Place {
+                shard: info.shard,
+                byte_len: info.byte_len,
+                file_offset: self.files.get(info.shard)?.start_of(number)?,
+            })
+        });
+        found.ok_or_else(|| self.no_such_tensor(name))
+    }
+
+    pub(crate) fn no_such_tensor(&self, name: &str) -> Error {
+        Error::NoSuchTensor {
             place: self.dir.clone(),
             name: name.to_owned(),
-        })?;
+        }
+    }
+
+    fn read_all(&self, name: &str) -> Result<(&TensorInfo, Vec<u8>), Error> {
+        let info = (self.tensor(name)).ok_or_else(|| self.no_such_tensor(name))?;
         // The header was checked against the file's length, so this is no larger than the file.
         let mut bytes = vec![0; info.byte_len as usize];
         self.read(name, 0, &mut bytes)?;

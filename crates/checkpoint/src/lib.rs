@@ -31,6 +31,7 @@
 //! # }
 //! ```
 
+mod again;
 mod dtype;
 mod error;
 mod export;
@@ -45,6 +46,7 @@ mod staging;
 mod tensor;
 mod writer;
 
+pub use again::{CheckpointAgain, Files};
 pub use dtype::Dtype;
 pub use error::Error;
 pub use export::{GgufWeights, MANIFEST_KEY, OpaqueVocabulary, export_gguf};

@@ -45,19 +45,19 @@ pub fn encrypt_adapter(
     let options = Options {
         profile: manifest.profile,
         dtype: Dtype::from_name(&manifest.dtype),
-        epoch: manifest.epoch,
+        epoch: manifest.weights_epoch(),
         expand: base.hidden_size.saturating_sub(expected_width(source)?),
         scales: true,
         rotate_output: false,
         noise: manifest.noise,
     };
-    let schedule = Schedule::new(key, &manifest.fingerprint()?, manifest.epoch);
-    let homophones = Homophones::open(&schedule, manifest)?;
+    let homophones = Homophones::of(key, manifest)?;
     let mut plan = Plan::with_homophones(source, &options, &homophones, key.id())?;
     (plan.manifest.homophone_table).clone_from(&manifest.homophone_table);
-    if plan.manifest != *manifest {
+    if plan.manifest.rekeyed(manifest.epoch) != *manifest {
         return Err(Error::OtherBase);
     }
+    let schedule = Schedule::new(key, &manifest.fingerprint()?, manifest.weights_epoch());
     let secrets = Secrets::derive(&schedule, &plan.target, &plan.permits(), &vocabulary);
     let file = SafetensorsFile::open(&adapter.join(WEIGHTS))?;
     let rewriter = Rewriter {

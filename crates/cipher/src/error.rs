@@ -91,6 +91,25 @@ pub enum Error {
         /// The norm's bias.
         bias: String,
     },
+    /// An epoch that a model cannot be rekeyed to.
+    #[error("epoch {found}: the model has epoch {present}, and this {problem}")]
+    Epoch {
+        /// Of the encrypted model.
+        present: u32,
+        /// As asked for.
+        found: u32,
+        /// What is wrong with it, and what to do.
+        problem: &'static str,
+    },
+    /// The manifest in an encrypted folder is of another model.
+    #[error(
+        "{}: its equicrypt.json is of another model than its config.json; encrypt the original again",
+        dir.display()
+    )]
+    ForeignManifest {
+        /// The folder.
+        dir: PathBuf,
+    },
     /// The adapter is not one that can be rewritten.
     #[error("adapter {file}: {problem}")]
     Adapter {

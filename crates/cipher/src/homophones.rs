@@ -5,8 +5,8 @@ use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
 use equicrypt_spec::{Manifest, ModelConfig};
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
-use crate::Error;
 use crate::schedule::{Schedule, expand};
+use crate::{Error, MasterKey};
 
 /// How many cipher ids each plain id has: m_i >= 1, of which m_i - 1 are extra. Secret: which plain ids are frequent is half of a
 /// frequency attack.
@@ -173,6 +173,15 @@ impl Homophones {
             problem: "it is too long to be sealed",
         })?;
         Ok(Some(STANDARD.encode([&nonce[..], &sealed].concat())))
+    }
+
+    /// Those of an encrypted model, under the owner's key.
+    ///
+    /// # Errors
+    /// As [`Homophones::open`].
+    pub fn of(key: &MasterKey, manifest: &Manifest) -> Result<Self, Error> {
+        let schedule = Schedule::new(key, &manifest.fingerprint()?, manifest.epoch);
+        Self::open(&schedule, manifest)
     }
 
     /// Those of an encrypted model, from its manifest. Fails if the table is not there, or was not sealed under this schedule

@@ -32,7 +32,7 @@ impl Outputs {
                 found: arch.model_type,
             });
         }
-        let schedule = Schedule::new(key, &manifest.fingerprint()?, manifest.epoch);
+        let schedule = Schedule::new(key, &manifest.fingerprint()?, manifest.weights_epoch());
         let config = match manifest.rotates_output {
             true => crate::plan::with_rotated_output(source)?,
             false => source.clone(),

@@ -113,6 +113,7 @@ impl Plan {
             format_version: FORMAT_VERSION,
             key_id,
             epoch: options.epoch,
+            weights_epoch: None,
             profile: options.profile,
             architecture: arch.model_type.to_owned(),
             source_fingerprint: fingerprint

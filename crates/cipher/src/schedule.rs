@@ -13,8 +13,9 @@
 //! stream(label)   ChaCha20 (RFC 8439), key = subkey(label), nonce = 0
 //! ```
 //!
-//! `fingerprint` is the source checkpoint's, 32 bytes; `epoch` is a little-endian u32. The same key on another model, or in
-//! another epoch, gives unrelated secrets. HKDF is RFC 5869.
+//! `fingerprint` is the source checkpoint's, 32 bytes; `epoch` is a little-endian u32: for `vocab` the
+//! manifest's `epoch`, for all other labels its `weights_epoch`, which is the same until a model is rekeyed. The same key on another
+//! model, or in another epoch, gives unrelated secrets. HKDF is RFC 5869.
 
 use hkdf::Hkdf;
 use sha2::Sha256;

@@ -73,7 +73,7 @@ impl VectorCipher {
         if !(1..=MOST_SIZE).contains(&size) {
             return Err(vector("size", format!("1 to {MOST_SIZE}"), size));
         }
-        let schedule = Schedule::new(key, &manifest.fingerprint()?, manifest.epoch);
+        let schedule = Schedule::new(key, &manifest.fingerprint()?, manifest.weights_epoch());
         let mut stream = schedule.stream(&format!("vectors/{size}/rotation"));
         let halves = RopeLayout::Halves;
         let rotation = crate::sample::draw(&mut stream, Group::ORTHOGONAL, size, halves);

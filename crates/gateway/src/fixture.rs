@@ -47,6 +47,7 @@ pub(crate) fn encryption() -> (MasterKey, Manifest) {
         format_version: FORMAT_VERSION,
         key_id: key.id(),
         epoch: 0,
+        weights_epoch: None,
         profile: Profile::Permute,
         architecture: "llama".into(),
         source_fingerprint: "01".repeat(32),

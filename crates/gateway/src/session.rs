@@ -106,6 +106,7 @@ mod tests {
             format_version: FORMAT_VERSION,
             key_id: key().id(),
             epoch: 0,
+            weights_epoch: None,
             profile: Profile::Permute,
             architecture: "llama".into(),
             source_fingerprint: hex(fingerprint),

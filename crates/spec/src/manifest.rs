@@ -17,8 +17,11 @@ pub struct Manifest {
     pub format_version: u32,
     /// Which key encrypted the model.
     pub key_id: KeyId,
-    /// The counter in the key schedule.
+    /// The counter in the key schedule of the vocabulary.
     pub epoch: u32,
+    /// The counter of every other secret; none where it is `epoch`: until the vocabulary is changed alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights_epoch: Option<u32>,
     /// The kind of secrets.
     pub profile: Profile,
     /// `model_type` of the table used.
@@ -70,6 +73,11 @@ impl Manifest {
                 manifest.plain_vocab_size, manifest.vocab_size
             )));
         }
+        if manifest.weights_epoch == Some(manifest.epoch) {
+            return Err(Error::Manifest(
+                "weights_epoch: expected another than epoch, or none".into(),
+            ));
+        }
         if !(manifest.noise.is_finite() && manifest.noise >= 0.0) {
             return Err(Error::Manifest(
                 "noise: expected a finite number, not below 0".into(),
@@ -83,12 +91,42 @@ impl Manifest {
         Ok(manifest)
     }
 
+    /// The counter in the key schedule of every secret but the vocabulary.
+    #[must_use]
+    pub fn weights_epoch(&self) -> u32 {
+        self.weights_epoch.unwrap_or(self.epoch)
+    }
+
+    /// The same model with the vocabulary of another epoch.
+    #[must_use]
+    pub fn rekeyed(&self, epoch: u32) -> Self {
+        let weights_epoch = self.weights_epoch();
+        Self {
+            epoch,
+            weights_epoch: (weights_epoch != epoch).then_some(weights_epoch),
+            ..self.clone()
+        }
+    }
+
     /// The first field in which another manifest is of another encryption; the dtype may differ.
     #[must_use]
     pub fn first_difference(&self, other: &Self) -> Option<&'static str> {
+        let epochs = [
+            ("epoch", self.epoch == other.epoch),
+            (
+                "weights_epoch",
+                self.weights_epoch() == other.weights_epoch(),
+            ),
+        ];
+        let differs = epochs.into_iter().find(|(_, same)| !same);
+        (self.first_difference_but_epochs(other)).or(differs.map(|(field, _)| field))
+    }
+
+    /// The same, where the epochs may differ as well: another encryption of the same model under the same key.
+    #[must_use]
+    pub fn first_difference_but_epochs(&self, other: &Self) -> Option<&'static str> {
         let same = [
             ("key_id", self.key_id == other.key_id),
-            ("epoch", self.epoch == other.epoch),
             ("profile", self.profile == other.profile),
             ("architecture", self.architecture == other.architecture),
             (
@@ -191,6 +229,7 @@ mod tests {
             format_version: FORMAT_VERSION,
             key_id: KeyId([0, 1, 2, 3, 4, 5, 6, 255]),
             epoch: 0,
+            weights_epoch: None,
             profile: Profile::Permute,
             architecture: "llama".into(),
             source_fingerprint: "ab".repeat(32),
@@ -213,6 +252,24 @@ mod tests {
     }
 
     #[test]
+    fn a_rekeyed_manifest_remembers_the_epoch_of_the_weights() {
+        let first = manifest();
+        assert!(!first.to_text().contains("weights_epoch"));
+        let second = first.rekeyed(3);
+        assert_eq!((second.epoch, second.weights_epoch()), (3, 0));
+        assert_eq!(
+            Manifest::parse(second.to_text().as_bytes()).unwrap(),
+            second
+        );
+        assert_eq!(second.rekeyed(4).weights_epoch(), 0);
+        assert_eq!(second.rekeyed(0), first);
+        assert_eq!(first.first_difference(&second), Some("epoch"));
+        assert_eq!(first.first_difference_but_epochs(&second), None);
+        let all = Manifest { epoch: 3, ..first };
+        assert_eq!(second.first_difference(&all), Some("weights_epoch"));
+    }
+
+    #[test]
     fn contradictions_are_refused() {
         for (from, to) in [
             ("\"format_version\": 1", "\"format_version\": 2"),
@@ -221,6 +278,7 @@ mod tests {
             ("00010203040506ff", "00"),
             ("permute", "scramble"),
             ("\n}", ",\"kept_id\": 10}"),
+            ("\n}", ",\"weights_epoch\": 0}"),
         ] {
             let text = manifest().to_text().replacen(from, to, 1);
             assert!(Manifest::parse(text.as_bytes()).is_err(), "{from} -> {to}");

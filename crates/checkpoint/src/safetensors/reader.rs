@@ -86,6 +86,12 @@ impl SafetensorsFile {
         &self.header.metadata
     }
 
+    /// Where the bytes of tensor number `tensor` begin in the file, if there is one.
+    pub(crate) fn start_of(&self, tensor: usize) -> Option<u64> {
+        let info = self.header.tensors.get(tensor)?;
+        Some(self.data_start + info.offset)
+    }
+
     /// Fills `out` with the bytes of tensor number `tensor` from `byte_offset` on.
     ///
     /// Any number of threads may read at once.

@@ -18,6 +18,7 @@ fn manifest(plain: usize, extra: usize) -> Manifest {
         format_version: FORMAT_VERSION,
         key_id: key().id(),
         epoch: 7,
+        weights_epoch: None,
         profile: Profile::Permute,
         architecture: "llama".into(),
         source_fingerprint: "a5".repeat(32),

@@ -14,6 +14,7 @@ fn manifest() -> Manifest {
         format_version: FORMAT_VERSION,
         key_id: key().id(),
         epoch: 7,
+        weights_epoch: None,
         profile: Profile::Permute,
         architecture: "bert".into(),
         source_fingerprint: "a5".repeat(32),

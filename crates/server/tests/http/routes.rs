@@ -13,6 +13,7 @@ fn manifest() -> Manifest {
         format_version: FORMAT_VERSION,
         key_id: KeyId([1, 2, 3, 4, 5, 6, 7, 8]),
         epoch: 2,
+        weights_epoch: None,
         profile: Profile::Permute,
         architecture: "llama".into(),
         source_fingerprint: "cd".repeat(32),

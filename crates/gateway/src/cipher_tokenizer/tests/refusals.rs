@@ -16,6 +16,7 @@ fn manifest() -> Manifest {
         format_version: FORMAT_VERSION,
         key_id: key().id(),
         epoch: 3,
+        weights_epoch: None,
         profile: Profile::Permute,
         architecture: "llama".into(),
         source_fingerprint: hex(&[1; 32]),

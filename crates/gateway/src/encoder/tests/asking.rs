@@ -17,6 +17,7 @@ fn manifest() -> Manifest {
         format_version: FORMAT_VERSION,
         key_id: key().id(),
         epoch: 0,
+        weights_epoch: None,
         profile: Profile::Permute,
         architecture: "bert".into(),
         source_fingerprint: "ab".repeat(32),
