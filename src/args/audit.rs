@@ -56,7 +56,7 @@ pub(crate) struct Audit {
     /// How many keys each attack is tried under: the given one, and fresh ones for which copies are made
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub(crate) keys: u16,
-    /// Count occurrences in this text, in place of 200 built-in ones
+    /// Count occurrences in this text, in place of 60 built-in ones
     #[arg(long, value_name = "FILE")]
     pub(crate) text: Option<PathBuf>,
     /// Write a report as a web page
