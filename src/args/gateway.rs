@@ -1,7 +1,10 @@
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::ValueEnum;
+use equicrypt_gateway::DEFAULT_BUDGET;
 
 use super::KeyArgs;
 
@@ -18,9 +21,19 @@ pub(crate) struct Gateway {
     /// Which engine runs there; asked for if not given
     #[arg(long, value_enum)]
     pub(crate) engine: Option<EngineName>,
-    /// The encrypted folder's equicrypt.json, for hosts that do not publish it: all but equicrypt
+    /// The encrypted folder's equicrypt.json, for hosts that do not publish it: all but equicrypt. Given once it is of all hosts, else one
+    /// for each --upstream in their order; a host must then serve that epoch. Without it hosts may have different epochs, and
+    /// change over to new ones
     #[arg(long, value_name = "FILE")]
-    pub(crate) manifest: Option<PathBuf>,
+    pub(crate) manifest: Vec<PathBuf>,
+    /// Tokens of prompts and answers that may go out under one epoch, over all runs, or "off". At half of it there is a warning, at
+    /// the budget prompts are refused, and an answer that runs may pass it by a tenth
+    #[arg(long, value_name = "TOKENS", env = "EQUICRYPT_GATEWAY_BUDGET", default_value_t = Budget(Some(DEFAULT_BUDGET)))]
+    pub(crate) budget: Budget,
+    /// The file with the counts, for several gateways too; without it one for each key and model in $XDG_STATE_HOME/equicrypt, or
+    /// ~/.local/state/equicrypt
+    #[arg(long, value_name = "FILE")]
+    pub(crate) state: Option<PathBuf>,
     /// The address to listen on; port 0 takes a free one
     #[arg(
         long,
@@ -47,6 +60,31 @@ pub(crate) struct Gateway {
     /// Give a host up that sends nothing for so many seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) upstream_timeout: u64,
+}
+
+/// Tokens; none is any number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Budget(pub(crate) Option<u64>);
+
+impl FromStr for Budget {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match (text, text.parse()) {
+            ("off", _) => Ok(Self(None)),
+            (_, Ok(tokens)) if tokens > 0 => Ok(Self(Some(tokens))),
+            _ => Err("expected a number of tokens above 0, or off"),
+        }
+    }
+}
+
+impl fmt::Display for Budget {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(tokens) => write!(f, "{tokens}"),
+            None => f.write_str("off"),
+        }
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -1,4 +1,5 @@
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -6,8 +7,8 @@ use anyhow::{Context, Result, anyhow, bail};
 use equicrypt_checkpoint::{model_config, read_json};
 use equicrypt_cipher::MasterKey;
 use equicrypt_gateway::{
-    ApiKey, Dialect, EncoderOwner, EncoderSession, Error, GatewayOptions, Host, Model, Owner, Pool,
-    Session, TOOL_FORMATS, Tap, TextModel, ToolFormat, serve_gateway,
+    ApiKey, Dialect, EncoderOwner, Epochs, Error, GatewayOptions, Host, Ledger, Model, Owner, Pool,
+    TOOL_FORMATS, Tap, TextModel, ToolFormat, Upstream, serve_gateway,
 };
 use equicrypt_spec::Manifest;
 use tokio::net::TcpListener;
@@ -44,16 +45,15 @@ async fn listen(args: &Gateway) -> Result<()> {
     };
     let key = key::open(&args.key)?;
     let tap = Tap::new(KEPT_FOR_SLOW_PAGES);
-    let openers = args.upstream.iter().map(|url| opener(args, url, &tap));
-    let openers: Vec<_> = openers.collect::<Result<_>>()?;
-    let manifest = match &args.manifest {
-        Some(path) => read_manifest(path)?,
-        None => published(&openers).await?,
+    let upstreams = upstreams(args, &tap)?;
+    let manifest = match upstreams.first().and_then(|first| first.manifest.clone()) {
+        Some(manifest) => manifest,
+        None => published(&upstreams).await?,
     };
-    let model = owner.open(&key, &manifest, args, tool_format)?;
-    drop(key);
+    let ledger = Arc::new(ledger(args, &manifest)?);
+    let model = owner.open(key, &manifest, args, tool_format)?;
     let engine = args.engine.and_then(|engine| Dialect::named(engine.row()));
-    let pool = Pool::open(openers, engine, manifest).await?;
+    let pool = Pool::open(upstreams, engine, manifest, Arc::clone(&ledger)).await?;
     let address: SocketAddr = listener.local_addr()?;
     let name = args.name.clone().unwrap_or_else(|| folder_name(args));
     Terminal::new().line(&format!("serving {name} on http://{address}"))?;
@@ -70,7 +70,8 @@ async fn listen(args: &Gateway) -> Result<()> {
         health: Duration::from_secs(2),
         grace: Duration::from_secs(30),
     };
-    Ok(serve_gateway(listener, model, pool, tap, options, stop).await?)
+    serve_gateway(listener, model, pool, tap, options, stop).await?;
+    Ok(ledger.close()?)
 }
 
 /// The original model's side.
@@ -83,16 +84,16 @@ impl Side {
     /// Fails unless key, manifest and original belong together.
     fn open(
         self,
-        key: &MasterKey,
+        key: MasterKey,
         manifest: &Manifest,
         args: &Gateway,
         tool_format: Option<&'static ToolFormat>,
     ) -> Result<Model> {
         Ok(match self {
             Self::Text(owner) => {
-                let session = Session::open(*owner, key, manifest)?;
-                let leaves_out = session.has_homophones() && recommends_penalty(&args.model);
-                let model = TextModel::new(session, !args.hide_stops, tool_format)?;
+                let epochs = Epochs::new(*owner, key, manifest)?;
+                let leaves_out = epochs.has_homophones() && recommends_penalty(&args.model);
+                let model = TextModel::new(epochs, !args.hide_stops, tool_format)?;
                 if leaves_out {
                     eprintln!(
                         "equicrypt: generation_config.json recommends a repetition_penalty; it is left out, because no host can do it \
@@ -101,9 +102,7 @@ impl Side {
                 }
                 Model::Text(Arc::new(model))
             }
-            Self::Encoder(owner) => {
-                Model::Encoder(Box::new(EncoderSession::open(*owner, key, manifest)?))
-            }
+            Self::Encoder(owner) => Model::Encoder(Box::new(Epochs::new(*owner, key, manifest)?)),
         })
     }
 }
@@ -115,6 +114,61 @@ fn recommends_penalty(model: &std::path::Path) -> bool {
         .ok()
         .and_then(|config| config.get("repetition_penalty")?.as_f64());
     penalty.is_some_and(|penalty| penalty != 1.0)
+}
+
+/// Each `--upstream` with what it must be serving. Fails if manifests are of different models or keys.
+fn upstreams(args: &Gateway, tap: &Tap) -> Result<Vec<Upstream>> {
+    let manifests = args.manifest.iter().map(|path| read_manifest(path));
+    let manifests: Vec<_> = manifests.collect::<Result<_>>()?;
+    let (hosts, given) = (args.upstream.len(), manifests.len());
+    if given > 1 && given != hosts {
+        bail!("--manifest: expected one, or one for each of the {hosts} --upstream, found {given}");
+    }
+    for (manifest, path) in manifests.iter().zip(&args.manifest) {
+        let difference = manifests
+            .first()
+            .and_then(|first| first.first_difference_but_epochs(manifest));
+        if let Some(field) = difference {
+            bail!(
+                "{}: {field} differs from that of the first --manifest; one gateway serves one model under one key, only \
+                 epochs may differ",
+                path.display()
+            );
+        }
+    }
+    let upstream = |(place, url): (usize, &String)| {
+        let manifest = manifests.get(place).or(manifests.first());
+        Ok(Upstream {
+            open: opener(args, url, tap)?,
+            manifest: manifest.cloned(),
+        })
+    };
+    args.upstream.iter().enumerate().map(upstream).collect()
+}
+
+/// What counts the tokens, in the file of this key and model.
+fn ledger(args: &Gateway, manifest: &Manifest) -> Result<Ledger> {
+    let path = match &args.state {
+        Some(path) => path.clone(),
+        None => {
+            let model: String = manifest.source_fingerprint.chars().take(16).collect();
+            let name = format!("{}-{model}.json", manifest.key_id);
+            state_folder()?.join("equicrypt").join(name)
+        }
+    };
+    let ledger = Ledger::open(path, manifest, args.budget.0)?;
+    Ok(ledger.warning(|warning| eprintln!("equicrypt: {warning}")))
+}
+
+/// Where programs keep what should outlive them: the XDG Base Directory Specification, which ignores relative paths.
+fn state_folder() -> Result<PathBuf> {
+    let absolute = |name: &str| {
+        let path = PathBuf::from(std::env::var_os(name)?);
+        path.is_absolute().then_some(path)
+    };
+    absolute("XDG_STATE_HOME")
+        .or_else(|| Some(absolute("HOME")?.join(".local/state")))
+        .context("neither XDG_STATE_HOME nor HOME says where to keep counts; give --state FILE")
 }
 
 type Opener = Box<dyn Fn() -> Result<Host, Error> + Send + Sync>;
@@ -134,10 +188,10 @@ fn opener(args: &Gateway, url: &str, tap: &Tap) -> Result<Opener> {
 }
 
 /// The manifest of the first host that publishes one.
-async fn published(openers: &[Opener]) -> Result<Manifest> {
+async fn published(upstreams: &[Upstream]) -> Result<Manifest> {
     let mut first = None;
-    for open in openers {
-        match open()?.manifest().await {
+    for upstream in upstreams {
+        match (upstream.open)()?.manifest().await {
             Ok(manifest) => return Ok(manifest),
             Err(error) => first = first.or(Some(error)),
         }

@@ -47,13 +47,13 @@ pub(super) fn run(args: &Rekey) -> Result<()> {
         }));
     }
     terminal.line(&format!(
-        "rekeyed epoch {} to {} in {}: {} tensors, {} MB, under key {}",
+        "rekeyed epoch {} to epoch {} in {} under key {}: {} MB in tensors with a vocabulary axis: {}",
         manifest.epoch,
         rekeyed.manifest.epoch,
         output.display(),
-        rekeyed.tensors,
-        rekeyed.bytes / 1_000_000,
         rekeyed.manifest.key_id,
+        rekeyed.bytes / 1_000_000,
+        rekeyed.tensors,
     ))?;
     terminal.line(&format!(
         "{seconds:.2} s; of the weights' files {} rewritten, {} linked, {} copied",

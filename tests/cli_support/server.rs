@@ -111,6 +111,15 @@ impl Server {
         names.map(|name| self.metric(name)).to_vec()
     }
 
+    /// The same, with what it wrote to standard error.
+    pub fn terminate_saying(mut self) -> (ExitStatus, String) {
+        let mut pipe = self.child.stderr.take().unwrap();
+        let (status, _) = self.terminate();
+        let mut err = String::new();
+        pipe.read_to_string(&mut err).unwrap();
+        (status, err)
+    }
+
     /// Asks the server to end, and waits until it has.
     pub fn terminate(mut self) -> (ExitStatus, Duration) {
         let pid = self.child.id().to_string();
@@ -161,6 +170,9 @@ pub fn gateway_command(place: &Place, key: &Path) -> Command {
     let mut command = command([OsStr::new("gateway"), OsStr::new("--model")]);
     command.arg(place.model()).arg("--key").arg(key);
     command.args(["--listen", "127.0.0.1:0"]);
+    // Not the developer's own counts.
+    command.env("XDG_STATE_HOME", place.path("state"));
+    command.env("EQUICRYPT_GATEWAY_BUDGET", "off");
     command
 }
 

@@ -206,6 +206,15 @@ pub enum Error {
         /// The original model's folder.
         dir: PathBuf,
     },
+    /// A manifest is of another encryption than the one that the gateway was started for.
+    #[error(
+        "manifest: {field} differs from that of the first one; one gateway serves one model under one key, only epochs may \
+         differ"
+    )]
+    OtherEncryption {
+        /// The first field that differs.
+        field: &'static str,
+    },
     /// The host's address cannot be used.
     #[error("host address {url:?}: {reason}")]
     Url {
@@ -427,6 +436,33 @@ pub enum Error {
         /// The output.
         path: PathBuf,
     },
+    /// So many tokens went out under an epoch that more would help an attack. Nothing was sent.
+    #[error(
+        "epoch {epoch}: {spent} of the {budget} tokens of its budget went out, and the prompt has {asked}; rekey the \
+         model (equicrypt rekey) and serve the new folder, or start the gateway with another --budget"
+    )]
+    Budget {
+        /// The newest epoch that a host has.
+        epoch: u32,
+        /// Tokens that went out under it.
+        spent: u64,
+        /// Tokens of the prompt.
+        asked: usize,
+        /// Tokens that may go out.
+        budget: u64,
+    },
+    /// The file with the counts of tokens cannot be used.
+    #[error(
+        "state file {}: it {problem}; no token is sent without counting it: restore the file, give another one with \
+         --state, or delete it if the counts may start again from nothing",
+        path.display()
+    )]
+    State {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// A file cannot be written.
     #[error("cannot write {}: {source}", path.display())]
     Unwritable {
@@ -451,6 +487,18 @@ impl Error {
             Self::Refused { status, .. } => *status >= 500 || *status == 429,
             _ => false,
         }
+    }
+
+    /// Whether it was found before anything was sent.
+    pub(crate) fn is_before_sending(&self) -> bool {
+        matches!(
+            self,
+            Self::EmptyPrompt
+                | Self::Option { .. }
+                | Self::ForeignIds { .. }
+                | Self::Unable { .. }
+                | Self::Cipher(_)
+        )
     }
 
     /// Whether the host is well, and has too much to do.

@@ -1,7 +1,7 @@
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
 
-use crate::{Error, Text};
+use crate::{Error, Session, Text};
 
 /// The ids of recent conversations, so that the next turn of one repeats them: the ids that a model
 /// generates for a text are often not those that a tokenizer gives for it, and a host finds a
@@ -16,7 +16,24 @@ struct Turn {
     text: String,
     ids: Vec<u32>,
     /// The same ids as a host knows them.
-    cipher: Vec<u32>,
+    cipher: Seen,
+}
+
+/// Cipher ids that a host of one epoch has seen.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Seen {
+    pub(crate) epoch: u32,
+    pub(crate) ids: Vec<u32>,
+}
+
+impl Seen {
+    /// Those that hosts of this session's epoch have seen.
+    pub(crate) fn under(&self, session: &Session) -> &[u32] {
+        match self.epoch == session.epoch() {
+            true => &self.ids,
+            false => &[],
+        }
+    }
 }
 
 /// A text as ids.
@@ -25,7 +42,7 @@ pub(crate) struct Encoded {
     /// Plain ids.
     pub(crate) ids: Vec<u32>,
     /// The cipher ids of those that a host has seen, from the first on.
-    pub(crate) known: Vec<u32>,
+    pub(crate) known: Seen,
 }
 
 impl History {
@@ -37,7 +54,7 @@ impl History {
     }
 
     /// Remembers a conversation that ends with an answer.
-    pub(crate) fn remember(&self, text: String, ids: Vec<u32>, cipher: Vec<u32>) {
+    pub(crate) fn remember(&self, text: String, ids: Vec<u32>, cipher: Seen) {
         let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         // The turns before this one are its beginning; they are not needed any longer.
         turns.retain(|turn| !text.starts_with(&turn.text));
@@ -54,7 +71,7 @@ impl History {
     pub(crate) fn encode(&self, tokenizer: &Text, text: &str) -> Result<Encoded, Error> {
         let whole = Encoded {
             ids: tokenizer.encode(text)?,
-            known: Vec::new(),
+            known: Seen::default(),
         };
         let Some((length, mut ids, known)) = self.beginning(text) else {
             return Ok(whole);
@@ -68,7 +85,7 @@ impl History {
         Ok(if same { Encoded { ids, known } } else { whole })
     }
 
-    fn beginning(&self, text: &str) -> Option<(usize, Vec<u32>, Vec<u32>)> {
+    fn beginning(&self, text: &str) -> Option<(usize, Vec<u32>, Seen)> {
         let turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
         let known = turns.iter().filter(|turn| text.starts_with(&turn.text));
         let longest = known.max_by_key(|turn| turn.text.len())?;
@@ -79,7 +96,7 @@ impl History {
 
 impl Turn {
     fn bytes(&self) -> usize {
-        self.text.len() + 4 * (self.ids.len() + self.cipher.len())
+        self.text.len() + 4 * (self.ids.len() + self.cipher.ids.len())
     }
 }
 
@@ -88,6 +105,13 @@ mod tests {
     use super::*;
     use crate::fixture::{END, START, folder};
 
+    fn seen(ids: &[u32]) -> Seen {
+        Seen {
+            epoch: 0,
+            ids: ids.to_vec(),
+        }
+    }
+
     #[test]
     fn a_turn_repeats_the_ids_of_the_answers_before_it() {
         let dir = folder();
@@ -95,27 +119,27 @@ mod tests {
         let history = History::new(1000);
         // The tokenizer never writes this: bytes with a special token that has no text inside.
         let odd = vec![START, 97, 98];
-        history.remember("<|im_start|>ab".into(), odd.clone(), vec![7, 8, 9]);
+        history.remember("<|im_start|>ab".into(), odd.clone(), seen(&[7, 8, 9]));
         let next = "<|im_start|>ab<|im_end|>cd";
         assert_eq!(
             history.encode(&text, next).unwrap(),
             Encoded {
                 ids: vec![START, 97, 98, END, 99, 100],
-                known: vec![7, 8, 9]
+                known: seen(&[7, 8, 9])
             }
         );
         // Ids that read as another text are not used.
         history.remember(
             "<|im_start|>ab<|im_end|>x".into(),
             vec![START, 97],
-            vec![7, 8],
+            seen(&[7, 8]),
         );
         let other = "<|im_start|>ab<|im_end|>xy";
         assert_eq!(
             history.encode(&text, other).unwrap(),
             Encoded {
                 ids: text.encode(other).unwrap(),
-                known: vec![]
+                known: Seen::default()
             }
         );
     }
@@ -124,17 +148,17 @@ mod tests {
     fn the_oldest_conversations_are_forgotten() {
         let history = History::new(100);
         for name in ["a", "b", "c"] {
-            history.remember(name.repeat(20), vec![1; 5], vec![]);
+            history.remember(name.repeat(20), vec![1; 5], Seen::default());
         }
         let known = |name: &str| history.beginning(&name.repeat(30)).is_some();
         assert!(!known("a") && known("b") && known("c"));
-        history.remember("c".repeat(25), vec![1; 5], vec![]);
+        history.remember("c".repeat(25), vec![1; 5], Seen::default());
         assert_eq!(
             history.turns.lock().unwrap().len(),
             2,
             "the longer turn replaces the shorter"
         );
-        history.remember("d".repeat(200), vec![], vec![]);
+        history.remember("d".repeat(200), vec![], Seen::default());
         assert!(!known("d") && !known("c"));
     }
 }

@@ -10,8 +10,8 @@ mod tap;
 use std::time::Duration;
 
 use equicrypt_cipher::CipherIds;
-use equicrypt_spec::Manifest;
 use equicrypt_spec::wire::ErrorBody;
+use equicrypt_spec::{EPOCH_HEADER, Manifest};
 use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, redirect};
 use serde_json::Value;
@@ -51,6 +51,7 @@ pub struct Options<'a> {
 ///
 /// Connections go to the address given and nowhere else: no redirects, no proxy from the
 /// environment.
+#[derive(Clone)]
 pub struct Host {
     client: Client,
     base: Url,
@@ -60,6 +61,8 @@ pub struct Host {
     dialect: &'static Dialect,
     model: Option<String>,
     tap: Option<Tap>,
+    /// What it is known to serve.
+    epochs: Option<HeaderValue>,
 }
 
 impl Host {
@@ -114,7 +117,7 @@ impl Host {
         let exchange = self.exchange(self.dialect.route, &body);
         let post = self.client.post(self.route(self.dialect.route));
         let post = post.header(CONTENT_TYPE, "application/json").body(body);
-        let response = self.send_seen(post, exchange.as_ref()).await?;
+        let response = (self.send_seen(self.addressed(post), exchange.as_ref())).await?;
         let kind = response.headers().get(CONTENT_TYPE);
         let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or("none");
         if !kind.to_ascii_lowercase().starts_with("text/event-stream") {
@@ -142,6 +145,13 @@ impl Host {
     #[must_use]
     pub fn tapped(mut self, tap: Tap) -> Self {
         self.tap = Some(tap);
+        self
+    }
+
+    /// The same host, told with every request which epochs it was encrypted for; a host that knows of epochs refuses others.
+    #[must_use]
+    pub fn serving(mut self, manifest: &Manifest) -> Self {
+        self.epochs = HeaderValue::from_str(&manifest.epochs()).ok();
         self
     }
 
@@ -187,6 +197,7 @@ impl Host {
             dialect: &DIALECTS[0],
             model: None,
             tap: None,
+            epochs: None,
         })
     }
 
@@ -211,6 +222,12 @@ impl Host {
         if response.status() == StatusCode::OK {
             return Ok(response);
         }
+        if response.status() == StatusCode::MISDIRECTED_REQUEST {
+            return Err(Error::OtherManifest {
+                url: self.name(),
+                field: "epoch",
+            });
+        }
         let status = response.status().as_u16();
         let body = self.body(response, MOST_ERROR_BODY).await.ok();
         if let (Some(exchange), Some(body)) = (exchange, &body) {
@@ -218,6 +235,14 @@ impl Host {
         }
         let body = body.and_then(|body| serde_json::from_slice::<ErrorBody>(&body).ok());
         Err(refused(self.name(), status, body.as_ref()))
+    }
+
+    /// Says what the ids of a request were encrypted for.
+    fn addressed(&self, request: RequestBuilder) -> RequestBuilder {
+        match &self.epochs {
+            Some(epochs) => request.header(EPOCH_HEADER, epochs.clone()),
+            None => request,
+        }
     }
 
     async fn body(&self, mut response: Response, limit: usize) -> Result<Vec<u8>, Error> {

@@ -13,12 +13,14 @@ mod chat;
 mod cipher_tokenizer;
 mod clock;
 mod encoder;
+mod epochs;
 mod error;
 mod grammar;
 mod history;
 mod homophones;
 mod host;
 mod json;
+mod ledger;
 mod model;
 mod owner;
 mod parse;
@@ -43,15 +45,17 @@ pub use clock::strftime;
 pub use encoder::{
     Candidate, CipherText, EncoderOwner, EncoderSession, LabelledToken, Long, Prepared,
 };
+pub use epochs::{Epochs, OfOneEpoch};
 pub use error::Error;
 pub use grammar::{Grammar, GrammarVocabulary};
 pub use host::{
     ApiKey, Bias, DIALECTS, Dialect, Expected, Host, Options, Sampling, Tap, TokenTask, Traffic,
 };
+pub use ledger::{DEFAULT_BUDGET, EpochCount, Ledger};
 pub use model::TextModel;
 pub use owner::Owner;
 pub use parse::{AnswerParser, Part, REASONING_FORMATS, ReasoningFormat, TOOL_FORMATS, ToolFormat};
-pub use pool::{HostState, Pool};
+pub use pool::{HostState, Pool, Upstream};
 pub use session::Session;
 pub use sse::EventParser;
 pub use stream::{Step, Stream};

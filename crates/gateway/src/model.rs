@@ -1,16 +1,18 @@
 use std::collections::BTreeMap;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use equicrypt_spec::Manifest;
 
 use crate::history::History;
 use crate::parse::{ReasoningFormat, ToolFormat};
 use crate::settings::Settings;
-use crate::{Error, GrammarVocabulary, Session};
+use crate::{Epochs, Error, GrammarVocabulary, Owner, Session};
 
-/// A model that continues texts, as the gateway needs it: one key's session, what its makers
+/// A model that continues texts, as the gateway needs it: one key's sessions, what its makers
 /// recommend, how it writes tool calls and reasoning, and the conversations of late.
 pub struct TextModel {
-    session: Session,
+    epochs: Epochs<Session>,
     defaults: Settings,
     history: History,
     tells_stops: bool,
@@ -26,22 +28,20 @@ impl TextModel {
     /// `tells_stops`: whether hosts are told which ids end an answer. `tool_format`: how the model
     /// writes tool calls; by its chat template if not given.
     pub fn new(
-        session: Session,
+        epochs: Epochs<Session>,
         tells_stops: bool,
         tool_format: Option<&'static ToolFormat>,
     ) -> Result<Self, Error> {
-        let template = session
-            .owner()
-            .template()
-            .map_or("", |template| template.source());
+        let owner = epochs.owner();
+        let template = owner.template().map_or("", |template| template.source());
         let of_template = || ToolFormat::of_template(template).or(ToolFormat::named("hermes"));
         let no_format = Error::Option {
             option: "tool format",
             expected: "one of the table",
             found: "none".into(),
         };
-        let mut defaults = Settings::of_folder(session.owner().dir())?;
-        if session.has_homophones() {
+        let mut defaults = Settings::of_folder(owner.dir())?;
+        if epochs.has_homophones() {
             // No host can do it exactly then, and requests that do not ask for it should not be refused.
             defaults.repetition_penalty = 1.0;
         }
@@ -53,16 +53,21 @@ impl TextModel {
             completion_tokens: AtomicU64::default(),
             cached_tokens: AtomicU64::default(),
             defaults,
-            session,
+            epochs,
             history: History::new(MOST_HISTORY),
             tells_stops,
         })
     }
 
-    /// The session.
+    /// The session of the epoch that a host's manifest names.
+    pub fn session(&self, manifest: &Manifest) -> Result<Arc<Session>, Error> {
+        self.epochs.at(manifest)
+    }
+
+    /// The original model's side.
     #[must_use]
-    pub fn session(&self) -> &Session {
-        &self.session
+    pub fn owner(&self) -> &Owner {
+        self.epochs.owner()
     }
 
     pub(crate) fn defaults(&self) -> &Settings {
@@ -81,7 +86,7 @@ impl TextModel {
     pub(crate) fn grammar_vocabulary(&self) -> Result<&GrammarVocabulary, Error> {
         let mut made = Ok(());
         let vocabulary = self.grammar_vocabulary.get_or_init(|| {
-            let owner = self.session.owner();
+            let owner = self.owner();
             let size = owner.config().vocab_size;
             let vocabulary = GrammarVocabulary::new(owner.text(), owner.stop_ids(), size);
             vocabulary.map_err(|error| made = Err(error)).ok()
@@ -102,7 +107,7 @@ impl TextModel {
 
     /// Whether the chat template itself shows tools to the model.
     pub(crate) fn template_has_tools(&self) -> bool {
-        let template = self.session.owner().template();
+        let template = self.owner().template();
         template.is_some_and(|template| template.source().contains("tools"))
     }
 
@@ -114,7 +119,7 @@ impl TextModel {
 
     /// The special tokens that belong to an answer's text, by their ids.
     pub(crate) fn answer_marks(&self, may_call: bool) -> BTreeMap<u32, String> {
-        let text = self.session.owner().text();
+        let text = self.owner().text();
         let of_tools = self.tool_format.marks().iter().filter(|_| may_call);
         let of_reasoning = self
             .reasoning_format

@@ -15,12 +15,20 @@ pub(crate) async fn model_host(
     manifest: &Manifest,
     scripts: Vec<Script>,
 ) -> (String, Arc<Mutex<Vec<String>>>) {
-    let models = json!({ "object": "list", "data": [{ "id": "m", "equicrypt": manifest }] });
-    let models = [
-        head("200 OK", "application/json"),
-        models.to_string().into(),
-    ]
-    .concat();
+    changing_host(std::slice::from_ref(manifest), scripts).await
+}
+
+/// The same, which publishes the next manifest after each answer, the last one for ever.
+pub(crate) async fn changing_host(
+    manifests: &[Manifest],
+    scripts: Vec<Script>,
+) -> (String, Arc<Mutex<Vec<String>>>) {
+    let models = manifests.iter().map(|manifest| {
+        let models = json!({ "object": "list", "data": [{ "id": "m", "equicrypt": manifest }] });
+        let head = head("200 OK", "application/json");
+        [head, models.to_string().into()].concat()
+    });
+    let models: Arc<Vec<Vec<u8>>> = Arc::new(models.collect());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let requests = Arc::new(Mutex::new(Vec::new()));
@@ -28,11 +36,13 @@ pub(crate) async fn model_host(
     let scripts = Arc::new(scripts);
     tokio::spawn(async move {
         while let Ok((mut socket, _)) = listener.accept().await {
-            let (seen, scripts, models) = (Arc::clone(&seen), Arc::clone(&scripts), models.clone());
+            let (seen, scripts) = (Arc::clone(&seen), Arc::clone(&scripts));
+            let models = Arc::clone(&models);
             tokio::spawn(async move {
                 let request = request(&mut socket).await;
                 if request.starts_with("GET ") {
-                    let _ = socket.write_all(&models).await;
+                    let place = seen.lock().await.len().min(models.len() - 1);
+                    let _ = socket.write_all(&models[place]).await;
                     return;
                 }
                 let place = {

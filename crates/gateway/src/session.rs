@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use equicrypt_cipher::{CipherIds, MasterKey, Vocabulary};
 use equicrypt_spec::Manifest;
 
@@ -8,10 +10,11 @@ use crate::{Error, Owner};
 /// original model belong together, so that nothing can be encrypted under a wrong vocabulary, and
 /// nothing is sent.
 pub struct Session {
-    owner: Owner,
+    owner: Arc<Owner>,
     vocabulary: Vocabulary,
     stop_ids: CipherIds,
     plain_vocab_size: usize,
+    epoch: u32,
 }
 
 impl Session {
@@ -19,8 +22,22 @@ impl Session {
     /// vocabulary, and, if the folder has weights, their fingerprint. Without weights the
     /// fingerprint is believed; a manifest from the owner's own disk is then better than one that
     /// the host publishes.
-    pub fn open(owner: Owner, key: &MasterKey, manifest: &Manifest) -> Result<Self, Error> {
+    pub fn open(
+        owner: impl Into<Arc<Owner>>,
+        key: &MasterKey,
+        manifest: &Manifest,
+    ) -> Result<Self, Error> {
+        let owner = owner.into();
         belongs(owner.dir(), owner.config(), manifest)?;
+        Self::under(owner, key, manifest)
+    }
+
+    /// The same for a manifest that is known to be of the owner's model.
+    pub(crate) fn under(
+        owner: Arc<Owner>,
+        key: &MasterKey,
+        manifest: &Manifest,
+    ) -> Result<Self, Error> {
         let vocabulary = Vocabulary::open(key, manifest)?;
         let stop_ids = vocabulary.encrypt_to_all(owner.stop_ids())?;
         Ok(Self {
@@ -28,6 +45,7 @@ impl Session {
             owner,
             vocabulary,
             stop_ids,
+            epoch: manifest.epoch,
         })
     }
 
@@ -77,6 +95,12 @@ impl Session {
     #[must_use]
     pub fn vocab_size(&self) -> usize {
         self.vocabulary.size()
+    }
+
+    /// The epoch of its vocabulary.
+    #[must_use]
+    pub fn epoch(&self) -> u32 {
+        self.epoch
     }
 
     /// The original model's side.

@@ -9,6 +9,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 
 use equicrypt_engine::{EncoderEngine, Engine};
+use equicrypt_spec::EPOCH_HEADER;
 
 use crate::completions::completions;
 use crate::encode::{classify, embeddings, pooling, rerank};
@@ -91,6 +92,26 @@ impl App {
         }
     }
 
+    /// Refuses ids of another epoch than the one that is served: the answer would be another model's.
+    fn check_epoch(&self, request: &Request) -> Result<(), Refusal> {
+        let (Some(manifest), Some(wanted)) =
+            (self.host.manifest(), request.headers().get(EPOCH_HEADER))
+        else {
+            return Ok(());
+        };
+        let serves = manifest.epochs();
+        match wanted.as_bytes() == serves.as_bytes() {
+            true => Ok(()),
+            false => {
+                let message = format!(
+                    "{EPOCH_HEADER}: this host serves {serves}; ask /v1/models for its manifest and encrypt the \
+                     request again"
+                );
+                Err(Refusal::new(StatusCode::MISDIRECTED_REQUEST, message))
+            }
+        }
+    }
+
     fn admits(&self, request: &Request) -> bool {
         let Some(key) = &self.key else { return true };
         if request.uri().path() == "/health" {
@@ -107,7 +128,10 @@ impl App {
 /// Checks the key before anything else is looked at, and counts the response.
 async fn admit(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
     let response = if app.admits(&request) {
-        next.run(request).await
+        match app.check_epoch(&request) {
+            Ok(()) => next.run(request).await,
+            Err(refusal) => refusal.into_response(),
+        }
     } else {
         let message = "the API key is missing or wrong; send it as \"Authorization: Bearer KEY\"";
         Refusal::new(StatusCode::UNAUTHORIZED, message).into_response()

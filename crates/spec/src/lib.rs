@@ -27,7 +27,7 @@ pub use config::{
 };
 pub use error::Error;
 pub use group::{Group, Mix, PermutationPart, Profile, ScalePart, SignPart};
-pub use manifest::{FORMAT_VERSION, KeyId, MANIFEST_FILE, Manifest};
+pub use manifest::{EPOCH_HEADER, FORMAT_VERSION, KeyId, MANIFEST_FILE, Manifest};
 pub use op::{Activation, NormPlace, Op, RopeLayout};
 pub use rope::{Rope, RopeScaling};
 pub use row::{Kind, Layout, Role, Row};

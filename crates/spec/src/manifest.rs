@@ -10,6 +10,10 @@ pub const MANIFEST_FILE: &str = "equicrypt.json";
 /// The manifest format that this version writes and reads.
 pub const FORMAT_VERSION: u32 = 1;
 
+/// A request's header with the [`Manifest::epochs`] that it was encrypted for, so that a host which has changed over refuses it
+/// with 421 (Misdirected Request, RFC 9110) and nobody decrypts what does not belong together.
+pub const EPOCH_HEADER: &str = "equicrypt-epoch";
+
 /// What a host may know of an encrypted model: `equicrypt.json`. Public; holds no secret by construction.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -97,6 +101,12 @@ impl Manifest {
         self.weights_epoch.unwrap_or(self.epoch)
     }
 
+    /// Both counters, `epoch/weights_epoch`.
+    #[must_use]
+    pub fn epochs(&self) -> String {
+        format!("{}/{}", self.epoch, self.weights_epoch())
+    }
+
     /// The same model with the vocabulary of another epoch.
     #[must_use]
     pub fn rekeyed(&self, epoch: u32) -> Self {
@@ -116,6 +126,11 @@ impl Manifest {
             (
                 "weights_epoch",
                 self.weights_epoch() == other.weights_epoch(),
+            ),
+            // Sealed anew for each epoch.
+            (
+                "homophone_table",
+                self.homophone_table == other.homophone_table,
             ),
         ];
         let differs = epochs.into_iter().find(|(_, same)| !same);
@@ -144,10 +159,6 @@ impl Manifest {
                 self.rotates_output == other.rotates_output,
             ),
             ("noise", self.noise == other.noise),
-            (
-                "homophone_table",
-                self.homophone_table == other.homophone_table,
-            ),
         ];
         let differs = same.into_iter().find(|(_, same)| !same);
         differs.map(|(field, _)| field)

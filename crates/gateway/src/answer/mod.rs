@@ -7,21 +7,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use equicrypt_spec::Manifest;
 use equicrypt_spec::wire::{FinishReason, TokenLogprob};
 
 use self::constraint::Constraint;
 use self::stops::Stops;
+use crate::history::Seen;
 use crate::homophones::Correction;
-use crate::pool::{Leased, Pool};
+use crate::pool::{Asked, Leased, Pool};
 use crate::settings::Settings;
-use crate::{Error, Options, Sampling, Step, TextModel, TextStream};
+use crate::{Error, Session, Step, TextModel, TextStream};
 
 /// What is asked of the model; several answers may be given to it.
 pub(crate) struct Question {
     /// Plain ids.
     pub(crate) prompt: Vec<u32>,
     /// The cipher ids of its beginning, if a host generated some of them.
-    pub(crate) known: Vec<u32>,
+    pub(crate) known: Seen,
     /// The text that they are, if the conversation may go on: then the answer is remembered.
     pub(crate) prompt_text: Option<String>,
     /// New ids, at most; at least 1, and no more than the context has room for.
@@ -77,15 +79,20 @@ pub(crate) struct Answer {
     model: Arc<TextModel>,
     pool: Arc<Pool>,
     question: Arc<Question>,
-    sampling: Sampling,
+    /// What a host is told, before it is encrypted for its epoch.
+    settings: Settings,
+    /// Which of the answers to its question it is.
+    number: usize,
     stream: Option<Leased>,
+    /// Of the epoch that the last stream came under.
+    session: Option<Arc<Session>>,
     text: TextStream,
     stops: Stops,
     constraint: Option<Constraint>,
     /// Plain ids so far.
     ids: Vec<u32>,
     /// Cipher ids of prompt and answer, as far as a host was told them or told them.
-    cipher: Vec<u32>,
+    cipher: Seen,
     correction: Correction,
     /// Whether the host's log-probabilities are those behind the correction.
     biased_logprobs: bool,
@@ -122,18 +129,14 @@ impl Answer {
             }
             None => None,
         };
-        if model.session().has_homophones() && settings.logprobs.is_some() {
-            // Homophones stand side by side among the likeliest ids.
-            let most = pool.most_logprobs();
-            settings.logprobs = settings.logprobs.map(|wanted| wanted.max(most));
-        }
-        let sampling = settings.encrypt(model.session(), number)?;
         let mut answer = Self {
-            correction: Correction::of(&sampling),
-            sampling,
+            settings,
+            number,
+            session: None,
+            correction: Correction::Greedy,
             biased_logprobs: false,
             cipher: question.known.clone(),
-            text: model.session().owner().text().stream(),
+            text: model.owner().text().stream(),
             stops: Stops::new(question.stops.clone()),
             said: question.prompt_text.is_some().then(String::new),
             model,
@@ -173,24 +176,36 @@ impl Answer {
     }
 
     async fn ask(&mut self) -> Result<(), Error> {
-        let session = self.model.session();
         let mut prompt = self.question.prompt.clone();
         prompt.extend(&self.ids);
-        let options = Options {
-            vocab_size: session.vocab_size(),
-            stop_ids: session.stop_ids(),
-            tells_stops: self.model.tells_stops(),
-            max_tokens: self
-                .question
-                .max_tokens
-                .saturating_sub(self.ids.len())
-                .max(1),
-            sampling: &self.sampling,
-        };
+        let most = self.question.max_tokens.saturating_sub(self.ids.len());
         self.model.count_prompt(prompt.len());
-        let prompt = session.encrypt_knowing(&prompt, &self.cipher)?;
-        let stream = self.pool.generate(&prompt, &options).await?;
-        self.cipher = prompt.as_slice().to_vec();
+        let (model, settings, number) = (&self.model, &self.settings, self.number);
+        let most_logprobs = self.pool.most_logprobs();
+        let known = &self.cipher;
+        let encrypt = |manifest: &Manifest| {
+            let session = model.session(manifest)?;
+            let mut settings = settings.clone();
+            if session.has_homophones() {
+                // Homophones stand side by side among the likeliest ids.
+                settings.logprobs = settings.logprobs.map(|wanted| wanted.max(most_logprobs));
+            }
+            Ok(Asked {
+                prompt: session.encrypt_knowing(&prompt, known.under(&session))?,
+                sampling: settings.encrypt(&session, number)?,
+                tells_stops: model.tells_stops(),
+                max_tokens: most.max(1),
+                session,
+            })
+        };
+        let stream = self.pool.generate(prompt.len(), encrypt).await?;
+        let asked = stream.asked();
+        self.cipher = Seen {
+            epoch: asked.session.epoch(),
+            ids: asked.prompt.as_slice().to_vec(),
+        };
+        self.correction = Correction::of(&asked.sampling);
+        self.session = Some(Arc::clone(&asked.session));
         self.biased_logprobs = stream.dialect().biased_logprobs;
         self.stream = Some(stream);
         Ok(())
@@ -209,8 +224,12 @@ impl Answer {
                 // A stream without an end is an error of its own, so this is behind the end.
                 return Ok(self.finished(Piece::default(), Finish::Stop));
             };
-            self.count(&step);
-            let piece = self.take(step)?;
+            let may_go_on = self.count(&step).await?;
+            let mut piece = self.take(step)?;
+            if piece.finish.is_none() && !may_go_on {
+                self.stream = None;
+                piece = self.finished(piece, Finish::Length);
+            }
             if piece.finish.is_some() {
                 self.read_on().await;
             }
@@ -221,7 +240,7 @@ impl Answer {
     }
 
     fn take(&mut self, step: Step) -> Result<Piece, Error> {
-        let plain = self.model.session().decrypt(&step.ids)?;
+        let plain = self.decrypt(&step.ids)?;
         let mut logprobs = step.logprobs.into_iter();
         let mut piece = Piece::default();
         for (id, cipher) in plain.into_iter().zip(step.ids) {
@@ -233,12 +252,12 @@ impl Answer {
                 // What the host goes on with belongs to another answer.
                 self.stream = None;
             }
-            if self.model.session().owner().stop_ids().contains(&token.id) {
+            if self.model.owner().stop_ids().contains(&token.id) {
                 piece.tokens.push(token);
                 return Ok(self.finished(piece, Finish::Stop));
             }
             if self.stream.is_some() {
-                self.cipher.push(cipher);
+                self.cipher.ids.push(cipher);
             }
             let ended = self.push(token, &mut piece)?;
             if ended {
@@ -284,7 +303,7 @@ impl Answer {
         piece.tokens.push(token);
         let text = match self.question.marks.get(&id) {
             Some(mark) => {
-                let fresh = self.model.session().owner().text().stream();
+                let fresh = self.model.owner().text().stream();
                 let before = std::mem::replace(&mut self.text, fresh).finish()?;
                 before.unwrap_or_default() + mark
             }
@@ -314,7 +333,7 @@ impl Answer {
 
     /// The end of the answer: nothing is held back any longer.
     fn finished(&mut self, mut piece: Piece, finish: Finish) -> Piece {
-        let fresh = self.model.session().owner().text().stream();
+        let fresh = self.model.owner().text().stream();
         let rest = std::mem::replace(&mut self.text, fresh).finish();
         let stopped = match rest {
             Ok(Some(rest)) => self.show(&rest, &mut piece),
@@ -325,8 +344,13 @@ impl Answer {
             let mut ids = self.question.prompt.clone();
             ids.extend(&self.ids);
             // All ids are of the vocabulary: the prompt was sent, and the answer was decrypted.
-            if let Ok(cipher) = self.model.session().encrypt_knowing(&ids, &self.cipher) {
-                let cipher = cipher.as_slice().to_vec();
+            if let Some(session) = &self.session
+                && let Ok(cipher) = session.encrypt_knowing(&ids, self.cipher.under(session))
+            {
+                let cipher = Seen {
+                    epoch: session.epoch(),
+                    ids: cipher.as_slice().to_vec(),
+                };
                 let text = format!("{prompt}{said}");
                 self.model.history().remember(text, ids, cipher);
             }
@@ -342,19 +366,37 @@ impl Answer {
         };
         let rest = async {
             while let Some(Ok(step)) = stream.next().await {
-                self.count(&step);
+                self.count(&step).await?;
             }
+            Ok::<_, Error>(())
         };
         // Whoever is late with the counts is not waited for.
         let _ = tokio::time::timeout(LAST_WORDS, rest).await;
     }
 
-    fn count(&mut self, step: &Step) {
+    /// Says whether the epoch's budget lets the answer go on.
+    async fn count(&mut self, step: &Step) -> Result<bool, Error> {
         self.model.count_completion(step.ids.len());
         let details = step.usage.and_then(|usage| usage.prompt_tokens_details);
         if let Some(details) = details {
             self.cached = self.cached.max(details.cached_tokens);
             self.model.count_cached(details.cached_tokens);
+        }
+        match &self.session {
+            Some(session) => {
+                let ledger = self.pool.ledger();
+                ledger.receive(session.epoch(), step.ids.len()).await
+            }
+            None => Ok(true),
+        }
+    }
+
+    /// Cipher ids under the vocabulary that they were asked for under.
+    fn decrypt(&self, cipher: &[u32]) -> Result<Vec<u32>, Error> {
+        match &self.session {
+            Some(session) => session.decrypt(cipher),
+            // Nothing comes before it was asked for.
+            None => Ok(Vec::new()),
         }
     }
 
@@ -366,9 +408,13 @@ impl Answer {
                 top: Vec::new(),
             });
         };
-        let session = self.model.session();
-        let (logprob, top) =
-            session.plain_logprobs(&entry, self.correction, self.biased_logprobs)?;
+        let (logprob, top) = match &self.session {
+            Some(session) => {
+                session.plain_logprobs(&entry, self.correction, self.biased_logprobs)?
+            }
+            // Nothing comes before it was asked for.
+            None => (entry.logprob, Vec::new()),
+        };
         Ok(Token {
             id,
             logprob: Some(logprob),

@@ -85,7 +85,7 @@ impl Asked {
             let thinks = conversation.variables.entry("enable_thinking");
             thinks.or_insert(json!(false));
         }
-        let owner = model.session().owner();
+        let owner = model.owner();
         let prompt_text = owner.prompt_text(&conversation)?;
         let inside_reasoning = model.opens_reasoning(&prompt_text);
         let (opening, form) = match &choice {
@@ -174,7 +174,7 @@ impl Chat {
     fn logprobs(&self, piece: &Piece) -> Result<Value, Error> {
         match self.top {
             Some(top) => {
-                let text = self.model.session().owner().text();
+                let text = self.model.owner().text();
                 logprobs::of_chat(text, &piece.tokens, top)
             }
             None => Ok(Value::Null),

@@ -15,6 +15,7 @@ use super::error::ApiError;
 use super::request::Common;
 use super::{App, logprobs, request, sse};
 use crate::answer::{Piece, Question};
+use crate::history::Seen;
 use crate::{Error, TextModel};
 
 #[derive(Debug, Deserialize)]
@@ -50,7 +51,7 @@ pub(super) async fn completions(
     let n = request.common.answers()?;
     check(&request, n)?;
     let echo = request.echo.unwrap_or(false);
-    let owner = model.session().owner();
+    let owner = model.owner();
     let settings = request.common.settings(
         model.defaults(),
         owner.config().vocab_size,
@@ -67,7 +68,7 @@ pub(super) async fn completions(
         });
         questions.push(Question {
             prompt,
-            known: Vec::new(),
+            known: Seen::default(),
             prompt_text: None,
             max_tokens: request.common.most(room, DEFAULT_TOKENS)?,
             settings: settings.clone(),
@@ -115,7 +116,7 @@ fn check(request: &CompletionRequest, n: usize) -> Result<(), ApiError> {
 
 /// Texts in ids, and ids as they are, if they are the model's.
 fn prompts(prompt: Prompt, model: &TextModel) -> Result<Vec<Vec<u32>>, ApiError> {
-    let owner = model.session().owner();
+    let owner = model.owner();
     let encode = |text: String| Ok::<_, ApiError>(owner.text().encode(&text)?);
     let all = match prompt {
         Prompt::Text(text) => vec![encode(text)?],
@@ -151,7 +152,7 @@ impl Completion {
     fn choice(&mut self, index: usize, piece: &Piece, echo: &str) -> Result<Value, Error> {
         let logprobs = match (self.top, self.offsets.get_mut(index)) {
             (Some(top), Some(offset)) => {
-                let text = self.model.session().owner().text();
+                let text = self.model.owner().text();
                 logprobs::of_completion(text, &piece.tokens, top, offset)?
             }
             _ => Value::Null,

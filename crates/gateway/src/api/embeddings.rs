@@ -8,13 +8,14 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use equicrypt_spec::Manifest;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::completions::Prompt;
 use super::error::ApiError;
 use super::{App, request};
-use crate::{EncoderSession, Error, Expected, Long, Prepared};
+use crate::{EncoderOwner, Error, Long, Prepared};
 
 #[derive(Debug, Deserialize)]
 struct EmbeddingRequest {
@@ -30,7 +31,7 @@ pub(super) async fn embeddings(
     body: Bytes,
 ) -> Result<Response, ApiError> {
     let request: EmbeddingRequest = request::parse(&body)?;
-    let session = app.encoder()?;
+    let epochs = app.encoder()?;
     let base64 = match request.encoding_format.as_deref() {
         None | Some("float") => false,
         Some("base64") => true,
@@ -39,14 +40,15 @@ pub(super) async fn embeddings(
             return Err(ApiError::field("encoding_format", expected));
         }
     };
-    let texts = texts(request.input, session)?;
-    let expected = Expected {
-        vocab_size: session.vocab_size(),
-        width: session.embedding_width()?,
+    let texts = texts(request.input, epochs.owner())?;
+    let tokens: usize = texts.iter().map(|text| text.ids().len()).sum();
+    let encrypt = |manifest: &Manifest| {
+        let session = epochs.at(manifest)?;
+        let encrypted = texts.iter().map(|text| session.encrypt(text));
+        let encrypted = encrypted.collect::<Result<Vec<_>, Error>>()?;
+        Ok((session, encrypted))
     };
-    let encrypted = texts.iter().map(|text| session.encrypt(text));
-    let encrypted: Vec<_> = encrypted.collect::<Result<_, Error>>()?;
-    let vectors = app.pool.embeddings(&encrypted, expected).await?;
+    let (session, vectors) = app.pool.embeddings(tokens, encrypt).await?;
     let mut data = Vec::with_capacity(vectors.len());
     for (index, vector) in vectors.iter().enumerate() {
         let vector: Vec<f32> = session
@@ -64,7 +66,6 @@ pub(super) async fn embeddings(
             "object": "embedding", "index": index, "embedding": values(&vector, base64),
         }));
     }
-    let tokens: usize = texts.iter().map(|text| text.ids().len()).sum();
     app.counters.embedded(tokens);
     Ok(Json(json!({
         "object": "list", "data": data, "model": app.name,
@@ -74,8 +75,7 @@ pub(super) async fn embeddings(
 }
 
 /// Texts with the model's default prompt, cut as sentence-transformers cuts them; ids as they are.
-fn texts(input: Prompt, session: &EncoderSession) -> Result<Vec<Prepared>, ApiError> {
-    let owner = session.owner();
+fn texts(input: Prompt, owner: &EncoderOwner) -> Result<Vec<Prepared>, ApiError> {
     let prompt = owner.prompt(None)?;
     let encode = |text: String| owner.encode(&format!("{prompt}{text}"), Long::Truncate);
     let all: Vec<Prepared> = match input {

@@ -34,6 +34,7 @@ impl ApiError {
 
     pub(crate) fn body(&self) -> Value {
         let kind = match self.status.as_u16() {
+            403 if self.code == Some(BUDGET) => "insufficient_quota",
             401 | 403 => "authentication_error",
             404 | 405 => "not_found_error",
             429 => "rate_limit_error",
@@ -63,6 +64,9 @@ impl From<Error> for ApiError {
             | Error::TokenBytes { .. }
             | Error::Grammar { .. }
             | Error::Text { .. } => (StatusCode::BAD_REQUEST, None),
+            // Asking again does not help, as it would after a 429.
+            Error::Budget { .. } => (StatusCode::FORBIDDEN, Some(BUDGET)),
+            Error::State { .. } => (StatusCode::INTERNAL_SERVER_ERROR, Some("state_file")),
             Error::Refused { status: 429, .. } => {
                 (StatusCode::TOO_MANY_REQUESTS, Some("host_overloaded"))
             }
@@ -87,6 +91,8 @@ impl From<Error> for ApiError {
         }
     }
 }
+
+const BUDGET: &str = "epoch_budget_exhausted";
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {

@@ -76,21 +76,25 @@ pub(super) async fn health(State(app): State<Arc<App>>) -> Response {
 /// `GET /state`: what the page shows.
 pub(super) async fn state(State(app): State<Arc<App>>) -> Json<Value> {
     let manifest = app.pool.manifest();
-    let (prompt, completion) = app.tokens();
+    let ledger = app.pool.ledger();
+    let epochs = ledger.counts().into_iter();
+    let epochs = epochs.map(|count| json!({ "epoch": count.epoch, "tokens": count.tokens }));
     let hosts = app.pool.states().into_iter().map(|state| {
         json!({
             "url": state.url, "engine": state.engine, "fault": state.fault,
-            "running": state.running,
+            "running": state.running, "epoch": state.epoch,
         })
     });
     Json(json!({
         "model": app.name,
-        "chats": app.text_model().is_ok_and(|model| model.session().owner().template().is_some()),
+        "chats": app.text_model().is_ok_and(|model| model.owner().template().is_some()),
         "embeds": app.encoder().is_ok(),
         "key_id": manifest.key_id.to_string(),
         "epoch": manifest.epoch,
         "profile": manifest.profile,
-        "epoch_tokens": prompt + completion,
+        "epoch_tokens": ledger.spent(manifest.epoch),
+        "budget": ledger.budget(),
+        "epochs": epochs.collect::<Vec<_>>(),
         "hosts": hosts.collect::<Vec<_>>(),
     }))
 }
@@ -140,6 +144,23 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
         "Prompt tokens that hosts had in their caches.",
         plain(cached),
     );
+    let ledger = app.pool.ledger();
+    let epochs = ledger.counts().into_iter();
+    let epochs = epochs.map(|count| (format!("{{epoch=\"{}\"}}", count.epoch), count.tokens));
+    head(
+        "epoch_tokens",
+        "gauge",
+        "Tokens of prompts and answers under each epoch, over all runs.",
+        epochs.collect(),
+    );
+    if let Some(budget) = ledger.budget() {
+        head(
+            "epoch_budget_tokens",
+            "gauge",
+            "Tokens that may go out under one epoch; at half of it there is a warning.",
+            plain(budget),
+        );
+    }
     let states = app.pool.states();
     let of_hosts = |value: &dyn Fn(&crate::HostState) -> u64| {
         let lines = states.iter().enumerate();
@@ -148,6 +169,13 @@ pub(super) async fn metrics(State(app): State<Arc<App>>) -> Response {
     };
     let up = of_hosts(&|state| u64::from(state.fault.is_none()));
     head("host_up", "gauge", "Whether a host is in use.", up);
+    let epoch = of_hosts(&|state| state.epoch.map_or(0, u64::from));
+    head(
+        "host_epoch",
+        "gauge",
+        "The epoch that a host serves.",
+        epoch,
+    );
     let running = of_hosts(&|state| state.running as u64);
     head(
         "host_answers_running",

@@ -34,14 +34,14 @@ use tokio::sync::watch;
 use self::error::ApiError;
 use self::info::Counters;
 use crate::pool::Pool;
-use crate::{ApiKey, EncoderSession, Error, Tap, TextModel};
+use crate::{ApiKey, EncoderSession, Epochs, Error, Tap, TextModel};
 
 /// What the gateway has behind it.
 pub enum Model {
     /// It continues texts.
     Text(Arc<TextModel>),
     /// It embeds texts.
-    Encoder(Box<EncoderSession>),
+    Encoder(Box<Epochs<EncoderSession>>),
 }
 
 /// How the gateway presents itself.
@@ -153,9 +153,9 @@ impl App {
     }
 
     /// The model, if it embeds texts.
-    pub(crate) fn encoder(&self) -> Result<&EncoderSession, ApiError> {
+    pub(crate) fn encoder(&self) -> Result<&Epochs<EncoderSession>, ApiError> {
         match &self.model {
-            Model::Encoder(session) => Ok(session),
+            Model::Encoder(epochs) => Ok(epochs),
             Model::Text(_) => Err(ApiError::new(
                 StatusCode::BAD_REQUEST,
                 "this gateway has a decoder behind it, which makes no embeddings; ask \
@@ -167,8 +167,8 @@ impl App {
     /// The longest text, or prompt and answer together, in tokens.
     pub(crate) fn context(&self) -> usize {
         match &self.model {
-            Model::Text(model) => model.session().owner().max_positions(),
-            Model::Encoder(session) => session.owner().max_tokens(),
+            Model::Text(model) => model.owner().max_positions(),
+            Model::Encoder(epochs) => epochs.owner().max_tokens(),
         }
     }
 }

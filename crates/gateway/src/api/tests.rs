@@ -6,26 +6,33 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::fixture::{END, encryption, folder};
-use crate::scripted_host::{DONE, Script, chunk, head, model_host, stream_of};
-use crate::{Host, Owner, Session};
+use crate::scripted_host::{DONE, Script, changing_host, chunk, head, model_host, stream_of};
+use crate::{Host, Ledger, Owner, Session, Upstream};
 
 mod homophones;
 
 /// A gateway before these hosts.
 async fn gateway(hosts: &[String], api_key: Option<ApiKey>) -> String {
-    gateway_of(encryption(), hosts, api_key).await
+    gateway_of(encryption(), None, hosts, api_key).await
+}
+
+/// The same with a budget of tokens.
+async fn gateway_within(budget: Option<u64>, hosts: &[String], api_key: Option<ApiKey>) -> String {
+    gateway_of(encryption(), budget, hosts, api_key).await
 }
 
 async fn gateway_of(
     (key, manifest): (MasterKey, Manifest),
+    budget: Option<u64>,
     hosts: &[String],
     api_key: Option<ApiKey>,
 ) -> String {
     let dir = folder();
-    let session = Session::open(Owner::open(dir.path()).unwrap(), &key, &manifest).unwrap();
-    let model = Model::Text(Arc::new(TextModel::new(session, true, None).unwrap()));
+    let owner = Owner::open(dir.path()).unwrap();
+    let epochs = Epochs::new(owner, key, &manifest).unwrap();
+    let model = Model::Text(Arc::new(TextModel::new(epochs, true, None).unwrap()));
     let tap = Tap::new(8);
-    let pool = pool(hosts, manifest).await.unwrap();
+    let pool = pool(budget, hosts, manifest).await.unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let options = GatewayOptions {
@@ -45,12 +52,15 @@ async fn gateway_of(
     format!("http://{address}")
 }
 
-async fn pool(hosts: &[String], manifest: Manifest) -> Result<Pool, Error> {
-    type Open = Box<dyn Fn() -> Result<Host, Error> + Send + Sync>;
-    let open = |url: String| -> Open {
-        Box::new(move || Ok(Host::new(&url, None)?.silent_for(Duration::from_millis(700))))
+async fn pool(budget: Option<u64>, hosts: &[String], manifest: Manifest) -> Result<Pool, Error> {
+    let upstream = |url: String| Upstream {
+        open: Box::new(move || Ok(Host::new(&url, None)?.silent_for(Duration::from_millis(700)))),
+        manifest: None,
     };
-    Pool::open(hosts.iter().cloned().map(open).collect(), None, manifest).await
+    let hosts = hosts.iter().cloned().map(upstream).collect();
+    let dir = tempfile::tempdir().unwrap().keep();
+    let ledger = Ledger::open(dir.join("state.json"), &manifest, budget)?;
+    Pool::open(hosts, None, manifest, Arc::new(ledger)).await
 }
 
 async fn post(url: &str, route: &str, body: Value) -> (u16, String) {
@@ -71,8 +81,13 @@ async fn chat(url: &str, more: Value) -> (u16, Value) {
 
 /// A host's events for these plain ids.
 fn says(plain: &[u32], finish: &str) -> String {
+    says_in(0, plain, finish)
+}
+
+/// The same under the vocabulary of an epoch.
+fn says_in(epoch: u32, plain: &[u32], finish: &str) -> String {
     let (key, manifest) = encryption();
-    let vocabulary = Vocabulary::open(&key, &manifest).unwrap();
+    let vocabulary = Vocabulary::open(&key, &manifest.rekeyed(epoch)).unwrap();
     let cipher = vocabulary.encrypt(plain).unwrap();
     let ids: Vec<String> = cipher.as_slice().iter().map(u32::to_string).collect();
     chunk(&ids.join(","), finish)
@@ -243,14 +258,20 @@ async fn another_host_is_asked_while_nothing_was_streamed() {
 #[tokio::test]
 async fn a_host_with_another_manifest_gets_nothing() {
     let mut other = encryption().1;
-    other.epoch = 1;
+    other.profile = equicrypt_spec::Profile::Rotate;
     let (host, requests) = model_host(&other, vec![good("ok")]).await;
-    let error = pool(std::slice::from_ref(&host), encryption().1)
+    let error = pool(None, std::slice::from_ref(&host), encryption().1)
         .await
         .err()
         .unwrap();
     assert!(
-        matches!(error, Error::OtherManifest { field: "epoch", .. }),
+        matches!(
+            error,
+            Error::OtherManifest {
+                field: "profile",
+                ..
+            }
+        ),
         "{error}"
     );
     let (well, _) = one_host(vec![good("ok")]).await;
@@ -267,10 +288,161 @@ async fn a_host_with_another_manifest_gets_nothing() {
         state["hosts"][0]["fault"]
             .as_str()
             .unwrap()
-            .contains("epoch"),
+            .contains("profile"),
         "{state}"
     );
     assert_eq!(state["hosts"][1]["fault"], Value::Null);
+}
+
+fn good_in(epoch: u32, text: &str) -> Script {
+    let plain = [letters(text), vec![END]].concat();
+    let end = says_in(epoch, &plain, "\"stop\"");
+    stream_of(&format!("{end}{DONE}"))
+}
+
+async fn state(url: &str) -> Value {
+    let answer = reqwest::get(format!("{url}/state")).await.unwrap();
+    answer.json().await.unwrap()
+}
+
+/// The ids of the prompt of a request that a host got.
+fn prompt_of(request: &str) -> Vec<u32> {
+    let body: Value = serde_json::from_str(request.split_once("\r\n\r\n").unwrap().1).unwrap();
+    serde_json::from_value(body["token_ids"].clone()).unwrap()
+}
+
+#[tokio::test]
+async fn every_host_is_asked_in_its_own_epoch_and_the_newest_first() {
+    let manifest = encryption().1;
+    let (old, asked_old) = model_host(&manifest, vec![good("old")]).await;
+    let busy = || Script {
+        writes: vec![head("429 Busy", "application/json"), b"{}".to_vec()],
+        hangs: false,
+    };
+    let scripts = vec![good_in(3, "new"), busy()];
+    let (new, asked_new) = model_host(&manifest.rekeyed(3), scripts).await;
+    let url = gateway(&[old, new], None).await;
+    let said = async || chat(&url, json!({})).await.1["choices"][0]["message"]["content"].clone();
+    assert_eq!(said().await, "new");
+    assert!(asked_old.lock().await.is_empty());
+    // The same question again, for the other host's vocabulary.
+    assert_eq!(said().await, "old");
+    let prompts = [&asked_old, &asked_new].map(async |asked| prompt_of(&asked.lock().await[0]));
+    let prompts = futures_util::future::join_all(prompts).await;
+    assert_eq!(prompts[0].len(), prompts[1].len());
+    assert_ne!(prompts[0], prompts[1]);
+    let state = state(&url).await;
+    assert_eq!(
+        (&state["epoch"], &state["hosts"][0]["epoch"]),
+        (&json!(3), &json!(0))
+    );
+    let tokens = |epoch: usize| state["epochs"][epoch]["tokens"].as_u64().unwrap() as usize;
+    // What was sent to a busy host was seen there.
+    assert_eq!(tokens(0), prompts[0].len() + 4);
+    assert_eq!(tokens(1), 2 * prompts[0].len() + 4);
+}
+
+/// Between two looks at its manifest.
+#[tokio::test]
+async fn a_host_that_has_just_changed_over_is_asked_again_in_its_new_epoch() {
+    let manifest = encryption().1;
+    let refuses = Script {
+        writes: vec![
+            head("421 Misdirected Request", "application/json"),
+            b"{}".to_vec(),
+        ],
+        hangs: false,
+    };
+    let manifests = [manifest.clone(), manifest.rekeyed(4)];
+    let (host, requests) = changing_host(&manifests, vec![refuses, good_in(4, "new")]).await;
+    let url = gateway(&[host], None).await;
+    let (status, answer) = chat(&url, json!({})).await;
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(answer["choices"][0]["message"]["content"], "new");
+    let requests = requests.lock().await;
+    let told = requests.iter().map(|request| {
+        let line = request
+            .lines()
+            .find(|line| line.starts_with("equicrypt-epoch: "));
+        line.unwrap().to_owned()
+    });
+    let told: Vec<_> = told.collect();
+    assert_eq!(told, ["equicrypt-epoch: 0/0", "equicrypt-epoch: 4/0"]);
+    assert_ne!(prompt_of(&requests[0]), prompt_of(&requests[1]));
+}
+
+#[tokio::test]
+async fn the_budget_of_every_epoch_is_kept() {
+    let manifest = encryption().1;
+    let (old, asked_old) = model_host(&manifest, vec![good("old")]).await;
+    let (new, asked_new) = model_host(&manifest.rekeyed(1), vec![good_in(1, "new")]).await;
+    let url = gateway_within(Some(100), &[old, new], None).await;
+    let mut said = Vec::new();
+    let (status, answer) = loop {
+        let (status, answer) = chat(&url, json!({})).await;
+        if status != 200 {
+            break (status, answer);
+        }
+        said.push(answer["choices"][0]["message"]["content"].clone());
+    };
+    assert_eq!(status, 403, "{answer}");
+    let error = &answer["error"];
+    assert_eq!(error["code"], "epoch_budget_exhausted");
+    let message = error["message"].as_str().unwrap();
+    assert!(
+        message.contains("rekey") && message.contains("--budget"),
+        "{message}"
+    );
+    // First all that the newest epoch has, then what the older one has.
+    let half = said.len() / 2;
+    assert!(
+        half > 0 && said[..half].iter().all(|said| said == "new"),
+        "{said:?}"
+    );
+    assert!(said[half..].iter().all(|said| said == "old"), "{said:?}");
+    let sent = [asked_old.lock().await.len(), asked_new.lock().await.len()];
+    assert_eq!(sent.iter().sum::<usize>(), said.len());
+    let state = state(&url).await;
+    assert_eq!(state["budget"], 100);
+    for epoch in state["epochs"].as_array().unwrap() {
+        assert!(
+            (50..100).contains(&epoch["tokens"].as_u64().unwrap()),
+            "{state}"
+        );
+    }
+    let metrics = reqwest::get(format!("{url}/metrics")).await.unwrap();
+    let metrics = metrics.text().await.unwrap();
+    assert!(metrics.contains("epoch_tokens{epoch=\"1\"}"), "{metrics}");
+    assert!(metrics.contains("epoch_budget_tokens 100"), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_running_answer_is_cut_a_tenth_behind_the_budget() {
+    let many = says(&letters(&"a".repeat(10)), "null").repeat(20);
+    let (host, _) = one_host(vec![stream_of(&format!(
+        "{many}{}",
+        says(&[END], "\"stop\"")
+    ))])
+    .await;
+    let url = gateway_within(Some(50), &[host], None).await;
+    let body = json!({ "prompt": "b", "max_tokens": 60 });
+    let (status, text) = post(&url, "/v1/completions", body).await;
+    let answer: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(status, 200, "{answer}");
+    assert_eq!(answer["choices"][0]["finish_reason"], "length");
+    // One token of the prompt, and the ten with which it passed 55.
+    assert_eq!(answer["choices"][0]["text"], "a".repeat(60));
+}
+
+/// What is refused here was never seen there.
+#[tokio::test]
+async fn what_is_not_sent_is_not_counted() {
+    let (host, requests) = one_host(vec![good("ok")]).await;
+    let url = gateway(&[host], None).await;
+    let (status, answer) = chat(&url, json!({ "temperature": -1 })).await;
+    assert_eq!(status, 400, "{answer}");
+    assert!(requests.lock().await.is_empty());
+    assert_eq!(state(&url).await["epoch_tokens"], 0);
 }
 
 #[tokio::test]

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use equicrypt_cipher::{CipherIds, MasterKey, Outputs};
 use equicrypt_spec::{Manifest, Task};
 
@@ -8,7 +10,7 @@ use crate::belongs::belongs;
 /// One encoder under one key: texts to cipher ids, and a host's numbers back. It exists only if
 /// key, manifest and original model belong together.
 pub struct EncoderSession {
-    owner: EncoderOwner,
+    owner: Arc<EncoderOwner>,
     outputs: Outputs,
 }
 
@@ -20,8 +22,22 @@ pub struct CipherText {
 
 impl EncoderSession {
     /// With the checks of [`crate::Session::open`].
-    pub fn open(owner: EncoderOwner, key: &MasterKey, manifest: &Manifest) -> Result<Self, Error> {
+    pub fn open(
+        owner: impl Into<Arc<EncoderOwner>>,
+        key: &MasterKey,
+        manifest: &Manifest,
+    ) -> Result<Self, Error> {
+        let owner = owner.into();
         belongs(owner.dir(), owner.config(), manifest)?;
+        Self::under(owner, key, manifest)
+    }
+
+    /// The same for a manifest that is known to be of the owner's model.
+    pub(crate) fn under(
+        owner: Arc<EncoderOwner>,
+        key: &MasterKey,
+        manifest: &Manifest,
+    ) -> Result<Self, Error> {
         let outputs = Outputs::open(key, manifest, owner.config())?;
         Ok(Self { owner, outputs })
     }

@@ -153,7 +153,9 @@ impl Host {
         let exchange = self.exchange(route, &sent);
         let post = self.client.post(self.route(route));
         let post = post.header(CONTENT_TYPE, "application/json").body(sent);
-        let response = self.send_seen(post, exchange.as_ref()).await?;
+        let response = self
+            .send_seen(self.addressed(post), exchange.as_ref())
+            .await?;
         let texts = match &request.input {
             TextIds::One(_) => 1,
             TextIds::Many(texts) => texts.len(),

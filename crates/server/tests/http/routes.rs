@@ -34,6 +34,33 @@ async fn json_at(router: &axum::Router, path: &str) -> Value {
 }
 
 #[tokio::test]
+async fn ids_of_another_epoch_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    save(dir.path(), 128);
+    std::fs::write(dir.path().join("equicrypt.json"), manifest().to_text()).unwrap();
+    let router = app(
+        Host::open(dir.path(), HostOptions::default()).unwrap(),
+        None,
+    );
+    let body = json!({ "token_ids": [1], "sampling_params": { "max_tokens": 1 } });
+    for (epochs, status) in [
+        (None, StatusCode::OK),
+        (Some("2/2"), StatusCode::OK),
+        (Some("2/0"), StatusCode::MISDIRECTED_REQUEST),
+        (Some("1/1"), StatusCode::MISDIRECTED_REQUEST),
+        (Some(""), StatusCode::MISDIRECTED_REQUEST),
+    ] {
+        let mut request = Request::post("/inference/v1/generate");
+        if let Some(epochs) = epochs {
+            request = request.header("equicrypt-epoch", epochs);
+        }
+        let request = request.header("content-type", "application/json");
+        let response = send(&router, request.body(Body::from(body.to_string())).unwrap()).await;
+        assert_eq!(response.status(), status, "{epochs:?}");
+    }
+}
+
+#[tokio::test]
 async fn health_version_and_metrics_answer() {
     let router = router();
     let response = get(&router, "/health").await;

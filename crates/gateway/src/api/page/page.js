@@ -139,7 +139,8 @@ function show(state) {
   put(at("model"), state.model);
   put(at("key-id"), state.key_id);
   put(at("epoch"), String(state.epoch));
-  put(at("epoch-tokens"), count.format(state.epoch_tokens));
+  const budget = state.budget === null ? "" : ` of ${count.format(state.budget)}`;
+  put(at("epoch-tokens"), count.format(state.epoch_tokens) + budget);
   if (!known) {
     known = true;
     at("chat").inert = at("chat").hidden = at("new").hidden = !state.chats;
@@ -149,7 +150,15 @@ function show(state) {
   }
   showHosts(state.hosts);
   const down = state.hosts.every((host) => host.fault !== null);
-  notice(down ? "No host can be used. Questions will fail until one is back." : "");
+  notice(down ? "No host can be used. Questions will fail until one is back." : spent(state));
+}
+
+/** What to do about an epoch whose budget goes to its end. */
+function spent(state) {
+  if (state.budget === null || 2 * state.epoch_tokens < state.budget) return "";
+  const over = state.epoch_tokens >= state.budget;
+  const share = over ? "The budget" : "Half of the budget";
+  return `${share} of epoch ${state.epoch} is used up. Rekey the model and serve the new folder.`;
 }
 
 let shownHosts = "";
@@ -164,8 +173,9 @@ function showHosts(hosts) {
       const line = make("li", up ? "up" : "down");
       line.append(make("span", "state", up ? "Up" : "Down"), make("span", "code", host.url));
       const engine = host.engine ?? "engine not known yet";
+      const epoch = host.epoch === null ? "" : `, epoch ${host.epoch}`;
       const running = host.running > 0 ? `, ${count.format(host.running)} running` : "";
-      line.append(make("span", "quiet", engine + running));
+      line.append(make("span", "quiet", engine + epoch + running));
       if (!up) line.append(make("span", "fault", host.fault));
       return line;
     }),

@@ -10,7 +10,7 @@ fn vocabulary() -> Vocabulary {
 
 async fn before(scripts: Vec<Script>) -> (String, Arc<tokio::sync::Mutex<Vec<String>>>) {
     let (host, requests) = model_host(&homophonic_encryption().1, scripts).await;
-    let url = gateway_of(homophonic_encryption(), &[host], None).await;
+    let url = gateway_of(homophonic_encryption(), None, &[host], None).await;
     (url, requests)
 }
 
