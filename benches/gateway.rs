@@ -318,7 +318,8 @@ impl Gateway {
             upstream
         ]);
         command
-            .args(["--listen", "127.0.0.1:0"])
+            .args(["--listen", "127.0.0.1:0", "--budget", "off"])
+            .env("XDG_STATE_HOME", place.path("state"))
             .stdout(std::process::Stdio::piped());
         let mut child = command.spawn().unwrap();
         let mut line = String::new();

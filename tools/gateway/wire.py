@@ -4,9 +4,11 @@
 keeps every byte of both directions.
 """
 
+import os
 import select
 import socket
 import subprocess
+import tempfile
 import threading
 import urllib.request
 from pathlib import Path
@@ -17,7 +19,10 @@ class Served:
     """A child process that serves; `url` is where."""
 
     def __init__(self, *command: object) -> None:
-        self.child = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, text=True)
+        # Counts of tests are nobody's.
+        self.state = tempfile.TemporaryDirectory()
+        env = {**os.environ, "EQUICRYPT_GATEWAY_BUDGET": "off", "XDG_STATE_HOME": self.state.name}
+        self.child = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, text=True, env=env)
         line = self.child.stdout.readline()
         if " on http://" not in line:
             raise SystemExit(f"{command[0]} {command[1]}: expected a line `serving NAME on URL`, found {line!r}")
@@ -29,6 +34,7 @@ class Served:
     def __exit__(self, *_: object) -> None:
         self.child.terminate()
         self.child.wait()
+        self.state.cleanup()
 
     def metric(self, name: str) -> int:
         with urllib.request.urlopen(f"{self.url}/metrics") as answer:

@@ -20,13 +20,22 @@ pub const DEFAULT_BUDGET: u64 = 10_000;
 /// The tokens of prompts and answers under each epoch of one model and key, kept in a file.
 ///
 /// The file is always ahead: tokens are reserved in it, a block at a time, before they go out, and what is left of a block is
-/// given back at the end. A process that is killed has counted at most a block and a half too many, and never too few. Several
+/// given back at the end. A process that is killed has counted at most two blocks too many, and never too few. Several
 /// processes may use one file.
 pub struct Ledger {
-    file: Arc<StateFile>,
+    shared: Arc<Shared>,
     budget: Option<u64>,
     say: Box<dyn Fn(&str) + Send + Sync>,
-    accounts: Arc<Mutex<BTreeMap<u32, Account>>>,
+}
+
+/// What must be reserved behind a token that was taken.
+#[derive(Debug, Clone, Copy)]
+enum Need {
+    Nothing,
+    /// The file is ahead, and not by much.
+    Soon,
+    /// So much is not in the file.
+    Now(u64),
 }
 
 /// One epoch's count.
@@ -38,12 +47,22 @@ pub struct EpochCount {
     pub tokens: u64,
 }
 
+/// What reservations in the background need.
+struct Shared {
+    file: StateFile,
+    accounts: Mutex<BTreeMap<u32, Account>>,
+    /// Held while the file is changed; whether nothing is to be reserved in advance any longer.
+    closed: Mutex<bool>,
+}
+
 #[derive(Debug, Clone, Copy, Default)]
 struct Account {
     /// In the file when it was last read.
     total: u64,
     /// Of that, reserved by this process and not spent; below zero what is not in the file yet.
     left: i128,
+    /// Whether more is being reserved in advance.
+    reserving: bool,
     /// Whether it was said that half of the budget is gone.
     warned: bool,
 }
@@ -64,8 +83,11 @@ impl Ledger {
             (epoch, account)
         });
         Ok(Self {
-            accounts: Arc::new(Mutex::new(accounts.collect())),
-            file: Arc::new(file),
+            shared: Arc::new(Shared {
+                accounts: Mutex::new(accounts.collect()),
+                file,
+                closed: Mutex::new(false),
+            }),
             say: Box::new(|_| ()),
             budget,
         })
@@ -124,7 +146,7 @@ impl Ledger {
     /// # Errors
     /// If they are more than the budget has left, or the file cannot be written: then they must not be sent.
     pub(crate) async fn send(&self, epoch: u32, tokens: usize) -> Result<(), Error> {
-        let missing = {
+        let need = {
             let mut accounts = self.accounts();
             let account = accounts.entry(epoch).or_default();
             let after = account.spent().saturating_add(tokens as u64);
@@ -133,9 +155,9 @@ impl Ledger {
                 _ => Some(self.take(account, tokens)),
             }
         };
-        match missing {
-            Some(missing) => {
-                let covered = self.cover(epoch, missing).await;
+        match need {
+            Some(need) => {
+                let covered = self.cover(epoch, need).await;
                 if covered.is_err() {
                     self.unsent(epoch, tokens);
                 }
@@ -150,12 +172,12 @@ impl Ledger {
     /// # Errors
     /// If the file cannot be written.
     pub(crate) async fn receive(&self, epoch: u32, tokens: usize) -> Result<bool, Error> {
-        let (missing, spent) = {
+        let (need, spent) = {
             let mut accounts = self.accounts();
             let account = accounts.entry(epoch).or_default();
             (self.take(account, tokens), account.spent())
         };
-        self.cover(epoch, missing).await?;
+        self.cover(epoch, need).await?;
         Ok((self.budget).is_none_or(|budget| spent < budget.saturating_add(budget / GRACE)))
     }
 
@@ -164,44 +186,54 @@ impl Ledger {
         self.accounts().entry(epoch).or_default().left += tokens as i128;
     }
 
-    /// Gives back what was reserved and not spent.
+    /// Gives back what was reserved and not spent, and reserves nothing in advance any longer.
     pub fn close(&self) -> Result<(), Error> {
+        let mut closed = self.shared.closed();
+        *closed = true;
         let mut accounts = self.accounts();
         for (epoch, account) in accounts.iter_mut() {
             if account.left != 0 {
-                account.total = self.file.add(*epoch, -account.left)?;
+                account.total = self.shared.file.add(*epoch, -account.left)?;
                 account.left = 0;
             }
         }
         Ok(())
     }
 
-    /// Covers what was taken: the file is at least half a block ahead afterwards.
-    async fn cover(&self, epoch: u32, missing: u64) -> Result<(), Error> {
-        if missing > 0 {
-            let reserved = missing.saturating_add(self.block() - self.block() / 2);
-            let (file, accounts) = (Arc::clone(&self.file), Arc::clone(&self.accounts));
-            // A flush to the disk takes milliseconds, and other answers go on meanwhile. It ends even if nobody waits for
-            // it any longer.
-            let reserving = tokio::task::spawn_blocking(move || {
-                let total = file.add(epoch, reserved.into())?;
-                let mut accounts = accounts.lock().unwrap_or_else(PoisonError::into_inner);
-                let account = accounts.entry(epoch).or_default();
-                account.left += i128::from(reserved);
-                account.total = total;
-                Ok::<_, Error>(())
-            });
-            (reserving.await).map_err(|_| self.file.bad("was not written"))??;
+    /// Waits until the file counts what was taken, if it does not yet.
+    async fn cover(&self, epoch: u32, need: Need) -> Result<(), Error> {
+        let (shared, block) = (Arc::clone(&self.shared), self.block());
+        // A flush to the disk takes milliseconds, and other answers go on meanwhile. It ends even if nobody waits for it any
+        // longer.
+        match need {
+            Need::Nothing => {}
+            Need::Soon => {
+                tokio::task::spawn_blocking(move || shared.reserve_in_advance(epoch, block));
+            }
+            Need::Now(missing) => {
+                let tokens = missing.saturating_add(block);
+                let reserving = tokio::task::spawn_blocking(move || {
+                    let _only = shared.closed();
+                    shared.reserve(epoch, tokens)
+                });
+                let broken = |_| self.shared.file.bad("was not written");
+                reserving.await.map_err(broken)??;
+            }
         }
         self.warn(epoch);
         Ok(())
     }
 
-    /// Takes tokens from an account; returns how many more must be in the file.
-    fn take(&self, account: &mut Account, tokens: usize) -> u64 {
+    fn take(&self, account: &mut Account, tokens: usize) -> Need {
         account.left -= tokens as i128;
-        let missing = i128::from(self.block() / 2) - account.left;
-        u64::try_from(missing).unwrap_or(0)
+        match u64::try_from(account.left) {
+            Err(_) => Need::Now(u64::try_from(-account.left).unwrap_or(u64::MAX)),
+            Ok(left) if left < self.block() / 2 && !account.reserving => {
+                account.reserving = true;
+                Need::Soon
+            }
+            Ok(_) => Need::Nothing,
+        }
     }
 
     fn warn(&self, epoch: u32) {
@@ -225,7 +257,37 @@ impl Ledger {
     }
 
     fn accounts(&self) -> MutexGuard<'_, BTreeMap<u32, Account>> {
+        self.shared.accounts()
+    }
+}
+
+impl Shared {
+    /// One at a time, so that the total is the latest.
+    fn reserve(&self, epoch: u32, tokens: u64) -> Result<(), Error> {
+        let total = self.file.add(epoch, tokens.into())?;
+        let mut accounts = self.accounts();
+        let account = accounts.entry(epoch).or_default();
+        account.left += i128::from(tokens);
+        account.total = total;
+        Ok(())
+    }
+
+    fn reserve_in_advance(&self, epoch: u32, tokens: u64) {
+        let closed = self.closed();
+        if !*closed {
+            // Whoever needs them will try again, and is told what is wrong.
+            let _ = self.reserve(epoch, tokens);
+        }
+        let mut accounts = self.accounts();
+        accounts.entry(epoch).or_default().reserving = false;
+    }
+
+    fn accounts(&self) -> MutexGuard<'_, BTreeMap<u32, Account>> {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn closed(&self) -> MutexGuard<'_, bool> {
+        self.closed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

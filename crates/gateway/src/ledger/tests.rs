@@ -23,8 +23,8 @@ async fn counts_outlive_the_process_and_are_exact_when_it_ends_well() {
     for _ in 0..300 {
         assert!(first.receive(3, 1).await.unwrap());
         // Ahead of what went out, and not by much.
-        let ahead = on_disk(&dir, 3) - first.spent(3);
-        assert!((50..=150).contains(&ahead), "{ahead}");
+        let ahead = on_disk(&dir, 3).checked_sub(first.spent(3)).unwrap();
+        assert!(ahead <= 200, "{ahead}");
     }
     first.send(4, 5).await.unwrap();
     assert_eq!((first.spent(3), first.spent(4)), (340, 5));
@@ -45,7 +45,7 @@ async fn a_process_that_is_killed_has_counted_enough() {
     killed.receive(0, 99).await.unwrap();
     std::mem::forget(killed);
     let spent = ledger(&dir, None).unwrap().spent(0);
-    assert!((4420..=4420 + 1500).contains(&spent), "{spent}");
+    assert!((4420..=4420 + 2000).contains(&spent), "{spent}");
 }
 
 #[tokio::test]
