@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 
 use equicrypt_checkpoint::safetensors::{SafetensorsFile, SafetensorsWriter};
 use equicrypt_checkpoint::{Checkpoint, Dtype, TensorHeader};
-use equicrypt_cipher::{Options, Vocabulary, encrypt, encrypt_adapter};
-use equicrypt_spec::{Kind, Layout, ModelConfig, Profile};
+use equicrypt_cipher::{NextEpoch, Options, Vocabulary, encrypt, encrypt_adapter, rekey};
+use equicrypt_spec::{Kind, Layout, Manifest, ModelConfig, Profile};
 use serde_json::{Value, json};
 use support::{Random, difference, golden_configs, key, options, random_model, tampered};
 
@@ -183,6 +183,38 @@ fn encrypted_pairs_compute_what_plain_pairs_compute() {
             let unchanged = pairs.difference("adapter");
             assert!(unchanged > BROKEN, "{name} {profile:?}: {unchanged:e}");
         }
+    }
+}
+
+/// An adapter is of the weights, whatever their vocabulary.
+#[test]
+fn adapters_outlive_a_new_vocabulary() {
+    let (_, json) = golden_configs()
+        .into_iter()
+        .find(|(name, _)| name.starts_with("llama "))
+        .unwrap();
+    for profile in [Profile::Permute, Profile::Rotate] {
+        let mut pairs = Pairs::new(&json, profile, 0);
+        let manifest = std::fs::read(pairs.at("base/equicrypt.json")).unwrap();
+        let manifest = Manifest::parse(&manifest).unwrap();
+        let base = Checkpoint::open(&pairs.at("base")).unwrap();
+        let (out, epoch) = (pairs.at("rekeyed"), NextEpoch::Next);
+        let rekeyed = rekey(&base, &manifest, &out, &key(3), epoch, &|_| ()).unwrap();
+        pairs.vocabulary = Vocabulary::open(&key(3), &rekeyed.manifest).unwrap();
+        let plain = pairs.merged("plain", "adapter");
+        let encrypted = pairs.merged("rekeyed", "encrypted-adapter");
+        let difference = difference(&plain, &encrypted, &pairs.vocabulary, 3);
+        assert!(difference < TOLERANCE, "{profile:?}: {difference:e}");
+
+        // Encrypted for the rekeyed base it is the same adapter.
+        let source = Checkpoint::open(&pairs.at("plain")).unwrap();
+        let (target, again) = (Checkpoint::open(&out).unwrap(), pairs.at("again"));
+        let target = (&target.model_config().unwrap(), &rekeyed.manifest);
+        encrypt_adapter(&source, target, &pairs.at("adapter"), &again, &key(3)).unwrap();
+        let weights = |folder: &str| {
+            std::fs::read(pairs.at(folder).join("adapter_model.safetensors")).unwrap()
+        };
+        assert!(weights("again") == weights("encrypted-adapter"));
     }
 }
 

@@ -229,6 +229,27 @@ mod tests {
         );
     }
 
+    /// Shared memory is a file system of its own.
+    #[test]
+    fn another_file_system_gets_copies() {
+        let place = tempfile::tempdir().unwrap();
+        let Ok(other) = tempfile::tempdir_in("/dev/shm") else {
+            return;
+        };
+        let device = |dir: &Path| fs::metadata(dir).unwrap().dev();
+        if device(place.path()) == device(other.path()) {
+            return;
+        }
+        let source = folder(&place.path().join("source"));
+        let out = other.path().join("out");
+        let files = again(&source, &out);
+        assert_eq!((files.linked, files.copied, files.rewritten), (0, 2, 1));
+        let mut bytes = [0; 8];
+        let out = Checkpoint::open(&out).unwrap();
+        out.read("c", 0, &mut bytes).unwrap();
+        assert_eq!(bytes, [3; 8]);
+    }
+
     #[test]
     fn only_changed_tensors_are_written_and_all_of_their_bytes() {
         let place = tempfile::tempdir().unwrap();

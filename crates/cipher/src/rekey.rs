@@ -113,20 +113,30 @@ impl NextEpoch {
     }
 }
 
-/// For each new cipher id the old one of the same plain id. Of several cipher ids of one plain id the first follows the
-/// first, and so on.
+/// For each new cipher id the old one of the same plain id. Of several cipher ids of one plain id, whose rows are copies of one
+/// another, the first follows the first, and so on, round and round if there are fewer.
 fn moves(old: &Vocabulary, new: &Vocabulary) -> Vec<u32> {
-    let by_plain = |vocabulary: &Vocabulary| {
-        let rows = vocabulary.rows();
-        let mut ids: Vec<u32> = (0..rows.len() as u32).collect();
-        ids.sort_by_key(|id| rows[*id as usize]);
-        ids
-    };
-    let mut moves = vec![0; new.size()];
-    for (from, to) in by_plain(old).into_iter().zip(by_plain(new)) {
-        moves[to as usize] = from;
+    let plain_ids = old.rows().iter().chain(new.rows()).max();
+    let plain_ids = plain_ids.map_or(0, |most| *most as usize + 1);
+    let mut classes = vec![(0, 0); plain_ids];
+    let mut by_plain: Vec<u32> = (0..old.size() as u32).collect();
+    by_plain.sort_by_key(|id| old.rows()[*id as usize]);
+    for (place, id) in by_plain.iter().enumerate() {
+        let (start, count) = &mut classes[old.rows()[*id as usize] as usize];
+        if *count == 0 {
+            *start = place;
+        }
+        *count += 1;
     }
-    moves
+    let mut taken = vec![0; plain_ids];
+    let of_plain = |plain: &u32| {
+        let plain = *plain as usize;
+        let (start, count) = classes[plain];
+        let place = start + taken[plain] % count.max(1);
+        taken[plain] += 1;
+        by_plain[place]
+    };
+    new.rows().iter().map(of_plain).collect()
 }
 
 /// The tensors with a vocabulary axis, by the architecture's table, and which of their axes it is.

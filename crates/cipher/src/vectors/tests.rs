@@ -162,6 +162,30 @@ fn scales_keep_to_their_octaves_and_differ_by_model_and_width() {
     assert!(scale(0, 2) != scale(0, 3));
 }
 
+/// A database outlives the vocabulary.
+#[test]
+fn vectors_of_a_rekeyed_model_are_the_same() {
+    let open = |manifest: &Manifest| VectorCipher::open(&key(), manifest, 3, 0.0).unwrap();
+    let plain = [0.5, -1.0, 2.0];
+    let before = open(&manifest())
+        .encrypt_under(&plain, Nonce([1; 16]))
+        .unwrap();
+    let rekeyed = open(&manifest().rekeyed(8));
+    assert_eq!(
+        rekeyed
+            .encrypt_under(&plain, Nonce([1; 16]))
+            .unwrap()
+            .values,
+        before.values
+    );
+    let other = Manifest {
+        epoch: 8,
+        ..manifest()
+    };
+    let encrypted = open(&other).encrypt_under(&plain, Nonce([1; 16])).unwrap();
+    assert_ne!(encrypted.values, before.values);
+}
+
 #[test]
 fn what_does_not_fit_is_refused() {
     let wrong_key = Manifest {
