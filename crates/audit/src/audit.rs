@@ -112,7 +112,7 @@ impl Audit {
                 let public = sentences(&self.public, &texts)?;
                 Ready::Embeddings(attack, texts, public)
             }
-            Method::Log(_) => return Ok(None),
+            Method::Log(_) | Method::Oracle(_) => return Ok(None),
         };
         let mut studied = Studied {
             audit: self,
@@ -190,6 +190,7 @@ impl Studied<'_> {
             effort: all[0][place].0,
             recovered_types: mean(&types, place),
             recovered_occurrences: mean(&occurrences, place),
+            contest: None,
         };
         let effort = self.attack.effort();
         Ok(Verdict {
@@ -298,7 +299,7 @@ impl Attack {
             Method::Pairs(_) => Some("known pairs"),
             Method::Document(_) => Some("tokens of the document"),
             Method::Embeddings(_) => Some("known texts"),
-            Method::Log(_) => Some("tokens seen"),
+            Method::Log(_) | Method::Oracle(_) => Some("tokens seen"),
             _ => None,
         }
     }

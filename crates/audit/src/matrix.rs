@@ -41,6 +41,11 @@ impl Matrix {
         &self.values[row * self.columns..][..self.columns]
     }
 
+    /// All values, row by row.
+    pub(crate) fn values_mut(&mut self) -> &mut [f32] {
+        &mut self.values
+    }
+
     pub(crate) fn each_row(&self) -> impl IndexedParallelIterator<Item = &[f32]> {
         self.values.par_chunks(self.columns)
     }

@@ -64,6 +64,10 @@ pub struct Point {
     pub recovered_types: f64,
     /// As in [`Verdict`].
     pub recovered_occurrences: f64,
+    /// The score of a public challenge, of attacks on logs: +10 for each cipher id seen and named rightly, -1 for each named
+    /// wrongly.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub contest: Option<f64>,
 }
 
 /// Fidelity of either kind of model.

@@ -149,11 +149,13 @@ fn tell(args: &args::Audit, audited: &[Audited]) -> Result<()> {
 fn documents(audited: &[Audited]) -> Vec<(String, String)> {
     let table = ("matrix.md".to_owned(), report::matrix_markdown(audited));
     let frontier = report::frontier_svg(audited).map(|svg| ("frontier.svg".to_owned(), svg));
-    let curves = ATTACKS.iter().filter_map(|attack| {
-        let svg = report::curve_svg(audited, attack.name)?;
-        Some((format!("{}.svg", attack.name), svg))
-    });
-    [table].into_iter().chain(frontier).chain(curves).collect()
+    let figures = report::curves_markdown(audited).map(|text| ("curves.md".to_owned(), text));
+    let curves = report::curve_svgs(audited);
+    let curves = curves
+        .into_iter()
+        .map(|(name, svg)| (format!("{name}.svg"), svg));
+    let all = [table].into_iter().chain(frontier).chain(figures);
+    all.chain(curves).collect()
 }
 
 fn fail_above(most: f64, audited: &[Audited]) -> Result<()> {

@@ -5,7 +5,8 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 use equicrypt_audit::traffic::{Allocation, Corpus, LogAudit, LogDefence};
 use equicrypt_audit::{Adversary, Audited};
-use equicrypt_checkpoint::model_config;
+use equicrypt_checkpoint::{Checkpoint, model_config};
+use equicrypt_engine::{Decoder, Precision};
 use equicrypt_gateway::{Message, Owner};
 
 use super::texts::{self, Ids};
@@ -37,12 +38,16 @@ pub(super) fn run(args: &args::Audit, traffic: &Path) -> Result<Vec<Audited>> {
         false => template(&args.model)?,
     };
     let traffic = read(traffic)?;
-    let audit = LogAudit::new(config.vocab_size, &traffic, priors, template);
+    let mut audit = LogAudit::new(config.vocab_size, &traffic, priors, template);
     if audit.tokens() < LEAST || audit.held_out_tokens() == 0 {
         bail!(
             "the traffic has {} tokens; give at least {LEAST}",
             audit.tokens()
         );
+    }
+    if !is_encoder && attacks(args).iter().any(|attack| attack.wants_language()) {
+        let source = Checkpoint::open(&args.model)?;
+        audit = audit.with_language(Box::new(Decoder::load(&source, Precision::F32)?));
     }
     busy.finish_and_clear();
     defences(args)
@@ -69,6 +74,10 @@ fn one(
     let scheme = scheme(defence);
     let mut verdicts = Vec::new();
     for attack in attacks(args) {
+        // An encoder does not say what comes next.
+        if attack.wants_language() && !audit.has_language() {
+            continue;
+        }
         if let Some(on_logs) = attack.on_logs() {
             let busy = progress::spinner(format!("{scheme}: {}", attack.name));
             let keys = u8::try_from(args.keys)?;

@@ -52,6 +52,8 @@ pub(crate) enum Method {
     Embeddings(fn(&Matrix, &Matrix, usize) -> Guesses),
     /// Cipher ids alone, more and more; names tokens.
     Log(LogAttack),
+    /// The same, with a language model as the judge.
+    Oracle(LogAttack),
 }
 
 type Study = for<'a> fn(&'a Weights) -> Result<Attacker<'a>, Error>;
@@ -154,6 +156,30 @@ pub static ATTACKS: &[Attack] = &[
         about: "the chat template stands before every prompt",
         method: Method::Log(traffic::template),
     },
+    Attack {
+        name: "contest",
+        adversary: Adversary::LogReader,
+        about: "only the ids that are sure enough",
+        method: Method::Log(traffic::contest),
+    },
+    Attack {
+        name: "oracle",
+        adversary: Adversary::LogReader,
+        about: "a language model prefers the right ids",
+        method: Method::Oracle(traffic::oracle),
+    },
+    Attack {
+        name: "random-search",
+        adversary: Adversary::LogReader,
+        about: "the likeliest of random vocabularies",
+        method: Method::Oracle(traffic::random_search),
+    },
+    Attack {
+        name: "hill-climb",
+        adversary: Adversary::LogReader,
+        about: "random exchanges that a language model likes",
+        method: Method::Oracle(traffic::hill_climb),
+    },
 ];
 
 impl Attack {
@@ -171,7 +197,7 @@ impl Attack {
             Method::Values(_) => !is_encoder && config.latent.is_none(),
             Method::Embeddings(_) => is_encoder && config.sentence.is_some(),
             // Logs are text's, not a checkpoint's.
-            Method::Log(_) => false,
+            Method::Log(_) | Method::Oracle(_) => false,
             _ => true,
         }
     }
@@ -180,9 +206,15 @@ impl Attack {
     #[must_use]
     pub fn on_logs(&self) -> Option<LogAttack> {
         match self.method {
-            Method::Log(attack) => Some(attack),
+            Method::Log(attack) | Method::Oracle(attack) => Some(attack),
             _ => None,
         }
+    }
+
+    /// Whether it asks a language model.
+    #[must_use]
+    pub fn wants_language(&self) -> bool {
+        matches!(self.method, Method::Oracle(_))
     }
 }
 

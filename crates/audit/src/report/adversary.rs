@@ -50,6 +50,19 @@ impl Adversary {
         }
     }
 
+    /// For a file's name.
+    pub(super) fn file(self) -> &'static str {
+        match self {
+            Self::BaseModelHost => "host",
+            Self::KnownPlaintextHost => "host-known-text",
+            Self::CacheReader => "cache",
+            Self::KnownPlaintextReader => "known-text",
+            Self::LogReader => "general",
+            Self::DomainLogReader => "domain",
+            Self::SourceLogReader => "source",
+        }
+    }
+
     /// Who holds less, so that all attacks of theirs are this one's too.
     pub(super) fn weaker(self) -> &'static [Self] {
         match self {

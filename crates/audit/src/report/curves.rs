@@ -1,8 +1,9 @@
 //! What attacks recover with growing effort.
 
-use super::number::percent;
+use super::markdown::escaped;
+use super::number::{percent, score};
 use super::plot::{Plot, Series};
-use crate::{Adversary, Audited, Verdict};
+use crate::{Adversary, Audited, Point, Verdict};
 
 /// One attack's curves under all schemes.
 pub(super) struct Curve<'a> {
@@ -46,7 +47,7 @@ impl Curve<'_> {
     /// Under one scheme, types and tokens; under several, tokens alone.
     pub(super) fn plot(&self) -> Plot {
         let series = if let [(_, verdict)] = self.members.as_slice() {
-            let of = |pick: fn(&crate::Point) -> f64| -> Vec<[f64; 2]> {
+            let of = |pick: fn(&Point) -> f64| -> Vec<[f64; 2]> {
                 verdict
                     .curve
                     .iter()
@@ -146,12 +147,67 @@ impl Curve<'_> {
     }
 }
 
-/// The curves of `attack` under all schemes as an SVG file on light ground; none if there is nothing to draw.
+/// The curves of each attack under all schemes as SVG files on light ground, with the name of each: the attack's, and the
+/// adversary's if several run it.
 #[must_use]
-pub fn curve_svg(audited: &[Audited], attack: &str) -> Option<String> {
-    let plot = curves(audited)
-        .into_iter()
-        .find(|curve| curve.attack == attack)?
-        .plot();
-    (!plot.is_empty()).then(|| plot.file())
+pub fn curve_svgs(audited: &[Audited]) -> Vec<(String, String)> {
+    let all = curves(audited);
+    let several = |one: &Curve<'_>| {
+        let same = |other: &&Curve<'_>| other.attack == one.attack;
+        all.iter().filter(same).count() > 1
+    };
+    let files = all.iter().filter_map(|curve| {
+        let plot = curve.plot();
+        let name = match several(curve) {
+            true => format!("{}-{}", curve.attack, curve.adversary.file()),
+            false => curve.attack.to_owned(),
+        };
+        (!plot.is_empty()).then(|| (name, plot.file()))
+    });
+    files.collect()
+}
+
+/// The curves in figures, as Markdown: a table for each attack and adversary, a line a scheme, a column an effort; under those
+/// of attacks on logs, one of challenge scores. None if there is no curve.
+#[must_use]
+pub fn curves_markdown(audited: &[Audited]) -> Option<String> {
+    let mut out = String::new();
+    for curve in curves(audited) {
+        let share = |point: &Point| Some(percent(point.recovered_occurrences));
+        out += &format!(
+            "`{}`, {}, {}:\n\n",
+            curve.attack,
+            curve.adversary.short(),
+            curve.effort
+        );
+        out += &curve.markdown(share)?;
+        if let Some(scores) = curve.markdown(|point| point.contest.map(score)) {
+            out += &format!("Challenge scores of `{}`:\n\n{scores}", curve.attack);
+        }
+    }
+    (!out.is_empty()).then_some(out)
+}
+
+impl Curve<'_> {
+    /// None if no member has such a figure.
+    fn markdown(&self, figure: impl Fn(&Point) -> Option<String>) -> Option<String> {
+        let efforts = self.efforts();
+        let line = |cells: Vec<String>| format!("| {} |\n", cells.join(" | "));
+        let header = efforts.iter().map(|effort| super::number::effort(*effort));
+        let mut out = line(["".to_owned()].into_iter().chain(header).collect());
+        let rule = efforts.iter().map(|_| "--:".to_owned());
+        out += &line(["---".to_owned()].into_iter().chain(rule).collect());
+        let mut has_any = false;
+        for (scheme, verdict) in &self.members {
+            let at = |effort: &f64| {
+                let same = |point: &&Point| point.effort.total_cmp(effort).is_eq();
+                verdict.curve.iter().find(same).and_then(&figure)
+            };
+            let cells: Vec<Option<String>> = efforts.iter().map(at).collect();
+            has_any |= cells.iter().any(Option::is_some);
+            let cells = cells.into_iter().map(Option::unwrap_or_default);
+            out += &line([escaped(scheme)].into_iter().chain(cells).collect());
+        }
+        has_any.then_some(out + "\n")
+    }
 }

@@ -95,6 +95,7 @@ mod tests {
                 effort,
                 recovered_types: f64::NAN,
                 recovered_occurrences: share,
+                contest: None,
             })
             .to_vec();
         let leak = Leak::of(&attack).unwrap();

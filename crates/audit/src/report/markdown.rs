@@ -48,7 +48,7 @@ pub fn matrix_markdown(audited: &[Audited]) -> String {
 }
 
 /// Text that is neither a mark nor the end of a cell.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut out = String::new();
     for letter in printable(text).chars() {
         if "\\`*_[]<>|&~#".contains(letter) {

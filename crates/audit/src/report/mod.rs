@@ -23,7 +23,7 @@ mod samples;
 #[cfg(test)]
 mod tests;
 
-pub use curves::curve_svg;
+pub use curves::{curve_svgs, curves_markdown};
 pub use frontier::frontier_svg;
 pub use html::html;
 pub use markdown::matrix_markdown;

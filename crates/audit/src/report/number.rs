@@ -22,6 +22,12 @@ pub(super) fn percent(share: f64) -> String {
     }
 }
 
+/// A score: `12,304`, `-41`.
+pub(super) fn score(value: f64) -> String {
+    let sign = if value <= -0.5 { "-" } else { "" };
+    format!("{sign}{}", grouped(&format!("{:.0}", value.abs())))
+}
+
 /// A time: `0.41 s`, `12 s`, `3.5 min`, `2.1 h`.
 pub(super) fn duration(seconds: f64) -> String {
     if !seconds.is_finite() || seconds < 0.0 {

@@ -216,6 +216,7 @@ fn curve(attack: &'static str, effort: &'static str, points: &[(f64, f64)]) -> V
                 effort: *effort,
                 recovered_types: share * 0.6,
                 recovered_occurrences: *share,
+                contest: None,
             })
             .collect(),
         ..verdict(attack, last * 0.6, last)

@@ -1,7 +1,7 @@
 //! Tables for a terminal: plain text, at most 110 columns, without colour.
 
 use super::grid::{figure, rows, warning};
-use super::number::{count, duration, percent, printable};
+use super::number::{count, duration, percent, printable, score};
 use super::price::prices;
 use super::sentence::verdicts;
 use crate::Audited;
@@ -54,6 +54,22 @@ pub fn table(audited: &Audited) -> String {
         out += &aligned(&header.map(str::to_owned), &cells, 2);
         out +=
             "\ntypes: of the vocabulary; tokens: of held-out text; both without special tokens.\n";
+        for verdict in &all {
+            if let Some(point) = verdict.curve.last()
+                && let Some(points) = point.contest
+            {
+                out += &wrapped(
+                    &format!(
+                        "{} ({}): a challenge score of {} at {} tokens seen (+10 an id named rightly, -1 wrongly)",
+                        verdict.attack,
+                        verdict.adversary.short(),
+                        score(points),
+                        count(point.effort as usize),
+                    ),
+                    "  ",
+                );
+            }
+        }
         for warning in all.iter().filter_map(|verdict| warning(verdict)) {
             out += &wrapped(&format!("! {warning}"), "  ");
         }

@@ -22,6 +22,7 @@ fn pages() -> Vec<(&'static str, Vec<Audited>)> {
             effort: value,
             recovered_types: value,
             recovered_occurrences: value,
+            contest: None,
         })
         .collect();
     strange.chance = f64::NAN;
@@ -34,6 +35,7 @@ fn pages() -> Vec<(&'static str, Vec<Audited>)> {
         effort: 16.0,
         recovered_types: 0.2,
         recovered_occurrences: 0.4,
+        contest: None,
     }];
     let mut hostile = audited(
         "</style><script>alert(1)</script>\"'&",
@@ -288,13 +290,47 @@ fn several_schemes_have_a_paragraph_for_each_adversary_and_a_frontier() {
     );
 }
 
+fn curve_of(audited: &[Audited], attack: &str) -> String {
+    let mut files = curve_svgs(audited).into_iter();
+    files.find(|(name, _)| name == attack).unwrap().1
+}
+
+#[test]
+fn curves_are_told_in_figures_too() {
+    let mut attack = verdict("cooccurrence", 0.2, 0.4);
+    attack.curve = vec![
+        Point {
+            effort: 100.0,
+            recovered_types: 0.0,
+            recovered_occurrences: 0.0213,
+            contest: Some(-41.0),
+        },
+        Point {
+            effort: 1_000.0,
+            recovered_types: 0.2,
+            recovered_occurrences: 0.4,
+            contest: Some(2_706.0),
+        },
+    ];
+    let text = curves_markdown(&[audited("one-to-one", vec![attack.clone()])]).unwrap();
+    assert!(text.contains("| one-to-one | 2.13 % | 40.00 % |"), "{text}");
+    assert!(text.contains("| one-to-one | -41 | 2,706 |"), "{text}");
+    let mut other = attack.clone();
+    other.adversary = crate::Adversary::SourceLogReader;
+    let files = curve_svgs(&[audited("one-to-one", vec![attack, other])]);
+    let names: Vec<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names.len(), 2);
+    assert!(names.contains(&"cooccurrence-source"), "{names:?}");
+    assert_eq!(curves_markdown(&[audited("rotate", Vec::new())]), None);
+}
+
 #[test]
 fn files_are_xml_with_their_own_ground_and_colours() {
     let all = schemes();
     let files = [
         frontier_svg(&all).unwrap(),
-        curve_svg(&all, "cooccurrence").unwrap(),
-        curve_svg(&all[..1], "known-pairs").unwrap(),
+        curve_of(&all, "cooccurrence"),
+        curve_of(&all[..1], "known-pairs"),
     ];
     for file in files {
         balanced(&file);
@@ -309,8 +345,7 @@ fn files_are_xml_with_their_own_ground_and_colours() {
 #[test]
 fn what_cannot_be_drawn_is_not_drawn_badly() {
     for (name, audited) in pages() {
-        let attacks = audited.iter().flat_map(|one| &one.verdicts);
-        let curves = attacks.filter_map(|verdict| curve_svg(&audited, verdict.attack));
+        let curves = curve_svgs(&audited).into_iter().map(|(_, svg)| svg);
         for file in curves.chain(frontier_svg(&audited)) {
             balanced(&file);
             assert!(
@@ -319,7 +354,6 @@ fn what_cannot_be_drawn_is_not_drawn_badly() {
             );
         }
     }
-    assert_eq!(curve_svg(&schemes(), "no such attack"), None);
     assert_eq!(frontier_svg(&[]), None);
     let no_fidelity = [
         audited("a", vec![verdict("x", 0.1, 0.1)]),
@@ -337,9 +371,10 @@ fn points_stand_where_their_figures_are() {
             effort,
             recovered_types: share,
             recovered_occurrences: share,
+            contest: None,
         })
         .to_vec();
-    let file = curve_svg(&[audited("rotate", vec![attack])], "known-pairs").unwrap();
+    let file = curve_of(&[audited("rotate", vec![attack])], "known-pairs");
     // From the lower left to the upper right of the axes.
     assert!(file.contains("d=\"M64.0 254.0L434.0 34.0\""), "{file}");
 }
@@ -358,10 +393,8 @@ fn write_everything() {
         if let Some(file) = frontier_svg(&audited) {
             write(format!("{name}-frontier.svg"), file);
         }
-        for verdict in audited.iter().flat_map(|one| &one.verdicts) {
-            if let Some(file) = curve_svg(&audited, verdict.attack) {
-                write(format!("{name}-{}.svg", verdict.attack), file);
-            }
+        for (attack, file) in curve_svgs(&audited) {
+            write(format!("{name}-{attack}.svg"), file);
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use super::allocation::allocate;
 use super::code::SecretCode;
 use super::corpus::Corpus;
-use super::{Allocation, Log, LogAttack, Pair, Prior};
+use super::{Allocation, Language, Log, LogAttack, Pair, Prior, contest};
 use crate::evidence::{Guesses, NO_GUESS};
 use crate::judge::Share;
 use crate::verdict::{Point, Verdict};
@@ -18,6 +18,7 @@ pub struct LogAudit {
     held_out: Corpus,
     priors: Vec<(Adversary, Corpus)>,
     template: Vec<u32>,
+    language: Option<Box<dyn Language>>,
 }
 
 /// What stands against a log reader.
@@ -49,7 +50,21 @@ impl LogAudit {
             held_out: Corpus::of(held_out.iter().copied()),
             priors,
             template,
+            language: None,
         }
+    }
+
+    /// The same, with a language model in the attackers' hands.
+    #[must_use]
+    pub fn with_language(mut self, language: Box<dyn Language>) -> Self {
+        self.language = Some(language);
+        self
+    }
+
+    /// Whether attackers have a language model.
+    #[must_use]
+    pub fn has_language(&self) -> bool {
+        self.language.is_some()
     }
 
     /// Tokens that attackers may come to see.
@@ -102,15 +117,12 @@ impl LogAudit {
     /// Of the tokens that an attacker names who knows the traffic itself as plain text, with nothing but ids renamed, the
     /// share that is named rightly.
     fn control(&self, run: LogAttack) -> Result<f64, Error> {
-        let plain = LogDefence {
-            homophones: 0,
-            allocation: Allocation::Proportional,
-            epoch_tokens: None,
-        };
         let seen = self.traffic.first(CONTROL);
-        let code = SecretCode::new(&vec![1; self.vocabulary], 0)?;
+        let homophones = vec![1; self.vocabulary];
+        let code = SecretCode::new(&homophones, 0)?;
+        let prior = Prior::new(&seen, &homophones, self.language.as_deref());
         let known = self.known(&code);
-        let guesses = guesses(run, &seen, &seen, &code, plain, &known)?;
+        let guesses = attack(run, &prior, &seen, &code, &known)?;
         let is_named = |cipher: &&u32| guesses[**cipher as usize] != NO_GUESS;
         let mut named = Share::default();
         for cipher in code.encrypt(&seen).ids().iter().filter(is_named) {
@@ -129,6 +141,10 @@ impl LogAudit {
     ) -> Result<Vec<Point>, Error> {
         let counts = self.traffic.counts(self.vocabulary);
         let homophones = allocate(&counts, defence.homophones, defence.allocation)?;
+        // The rule is public, the owner's text is not: the attacker applies it to what he has.
+        let counts = prior.counts(self.vocabulary);
+        let known_homophones = allocate(&counts, defence.homophones, defence.allocation)?;
+        let prior = Prior::new(prior, &known_homophones, self.language.as_deref());
         let mut points = Vec::new();
         let mut before: Option<(usize, Point)> = None;
         for tokens in lengths(self.tokens()) {
@@ -145,20 +161,24 @@ impl LogAudit {
                 });
                 continue;
             }
-            let (mut types, mut occurrences) = (0.0, 0.0);
+            let (mut types, mut occurrences, mut score) = (0.0, 0.0, 0.0);
             for key in 0..keys {
                 let code = SecretCode::new(&homophones, key + 1)?;
                 let text = self.traffic.rotated(key.into(), keys.into()).first(seen);
                 let known = self.known(&code);
-                let guesses = guesses(run, &text, prior, &code, defence, &known)?;
+                let guesses = attack(run, &prior, &text, &code, &known)?;
                 let (of_types, of_tokens) = mark(&code, &guesses, &self.held_out);
                 types += of_types / f64::from(keys);
                 occurrences += of_tokens / f64::from(keys);
+                let occurring = code.encrypt(&text).counts(code.cipher_ids());
+                let occurring: Vec<bool> = occurring.iter().map(|count| *count > 0).collect();
+                score += contest::score(&occurring, &guesses, code.plain_of()) / f64::from(keys);
             }
             let point = Point {
                 effort: tokens as f64,
                 recovered_types: types,
                 recovered_occurrences: occurrences,
+                contest: Some(score),
             };
             before = Some((seen, point));
             points.push(point);
@@ -180,28 +200,21 @@ impl LogAudit {
     }
 }
 
-fn guesses(
+/// What an attacker makes of `text` under `code`.
+fn attack(
     run: LogAttack,
+    prior: &Prior<'_>,
     text: &Corpus,
-    prior: &Corpus,
     code: &SecretCode,
-    defence: LogDefence,
     known: &[Pair],
 ) -> Result<Guesses, Error> {
     let traffic = code.encrypt(text);
-    let counts = prior.counts(code.plain_ids());
-    // The rule is public, the owner's text is not: the attacker applies it to what he has.
-    let homophones = allocate(&counts, defence.homophones, defence.allocation)?;
-    let prior = Prior {
-        text: prior,
-        homophones: &homophones,
-    };
     let log = Log {
         traffic: &traffic,
         cipher_ids: code.cipher_ids(),
         known,
     };
-    Ok(run(&prior, &log))
+    run(prior, &log)
 }
 
 /// Shares of cipher ids and of tokens in `text` that were named rightly.
@@ -219,7 +232,7 @@ fn mark(code: &SecretCode, guesses: &Guesses, text: &Corpus) -> (f64, f64) {
 
 /// Half decades up to all of it.
 fn lengths(tokens: usize) -> Vec<usize> {
-    let steps = (6..).map(|half| 10f64.powf(f64::from(half) / 2.0).round() as usize);
+    let steps = (4..).map(|half| 10f64.powf(f64::from(half) / 2.0).round() as usize);
     let steps = steps.map(|step| if step > 10 { step / 10 * 10 } else { step });
     let shorter = steps.take_while(|step| *step < tokens);
     shorter.chain([tokens]).collect()

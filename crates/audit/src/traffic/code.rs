@@ -65,10 +65,6 @@ impl SecretCode {
         out
     }
 
-    pub(super) fn plain_ids(&self) -> usize {
-        self.classes.len()
-    }
-
     /// The plain id of each cipher id.
     pub(super) fn plain_of(&self) -> &[u32] {
         &self.plain_of

@@ -1,7 +1,9 @@
 //! Matching by neighbours.
 
-use super::assign::assign;
+use super::align::{Candidates, align};
+use super::assign::{Assigned, assign};
 use super::contexts::{Contexts, Labels};
+use super::coordinates::Coordinates;
 use super::frequency::ranks;
 use super::{Log, Prior};
 use crate::evidence::{Guesses, NO_GUESS, Pair};
@@ -15,43 +17,204 @@ use crate::evidence::{Guesses, NO_GUESS, Pair};
 /// The root of n_c stands for how far neighbouring words depend on each other. A plain id with m homophones is a column that m
 /// cipher ids may claim, each with a share p / m; once named, its homophones are one neighbour again.
 ///
-/// Source: seeded decipherment by contexts, after Dou and Knight (2012) and Nuhn and Ney (2014); ranges of ranks as first names
-/// are ours.
-pub(super) fn attack(prior: &Prior<'_>, log: &Log<'_>) -> Guesses {
-    let cipher = Side::of_log(log);
+/// Where homophones flatten the ranks, the first names come from [`align`]. Both beginnings are tried, and the one is kept whose
+/// guesses read more like the plain text ([`Pairs`](super::Pairs)).
+///
+/// Source: seeded decipherment by contexts, after Dou and Knight (2012) and Nuhn and Ney (2014); the first names are ours.
+pub(super) fn read(prior: &Prior<'_>, log: &Log<'_>) -> Reading {
+    let mut best: Option<(f64, Reading)> = None;
+    for start in [by_rank, by_coordinates] {
+        let Some(reading) = start(prior, log) else {
+            continue;
+        };
+        let reads = fluency(prior, log, &reading.guesses);
+        if best.as_ref().is_none_or(|(known, _)| reads > *known) {
+            best = Some((reads, reading));
+        }
+    }
+    let mut reading = best.map_or_else(|| Reading::nothing(log), |(_, reading)| reading);
+    for pair in log.known {
+        reading.guesses[pair.cipher as usize] = pair.plain;
+        reading.probability[pair.cipher as usize] = 1.0;
+        reading.choices[pair.cipher as usize] = vec![(pair.plain, 1.0)];
+    }
+    reading
+}
+
+/// What was made of a log, an entry a cipher id.
+pub(super) struct Reading {
+    pub(super) guesses: Guesses,
+    /// Of each guess, in 0..=1, as far as the attack can tell.
+    pub(super) probability: Vec<f32>,
+    /// The likeliest plain ids of each, likeliest first, with their probabilities.
+    pub(super) choices: Vec<Vec<(u32, f32)>>,
+}
+
+impl Reading {
+    pub(super) fn nothing(log: &Log<'_>) -> Self {
+        Self {
+            guesses: vec![NO_GUESS; log.cipher_ids],
+            probability: vec![0.0; log.cipher_ids],
+            choices: vec![Vec::new(); log.cipher_ids],
+        }
+    }
+
+    fn set(&mut self, rows: &[u32], columns: &[u32], assigned: &[Assigned]) {
+        for (cipher, one) in rows.iter().zip(assigned) {
+            self.guesses[*cipher as usize] = columns[one.column];
+            self.probability[*cipher as usize] = one.probability;
+        }
+    }
+}
+
+fn fluency(prior: &Prior<'_>, log: &Log<'_>, guesses: &Guesses) -> f64 {
+    let pairs = prior.pairs();
+    pairs.fluency(prior.homophones, log.traffic, guesses)
+}
+
+/// From ranges of ranks, more and more ids.
+fn by_rank(prior: &Prior<'_>, log: &Log<'_>) -> Option<Reading> {
+    let mut cipher = Side::of_log(log);
     let plain = Side::of_prior(prior);
     let mut named: Vec<Pair> = log.known.to_vec();
-    let mut guesses = vec![NO_GUESS; log.cipher_ids];
+    let mut reading = Reading::nothing(log);
     for width in widths(cipher.ids.len()) {
         let rows = &cipher.ids[..width];
         let columns = plain.first(width + width / 2 + 50);
-        let mut scores = score(&cipher, &plain, (log, prior), (rows, columns), &named);
-        let capacities: Vec<f32> = columns
-            .iter()
-            .map(|id| prior.homophones[*id as usize] as f32)
-            .collect();
-        let assigned = assign(&mut scores, &capacities);
-        let sure = assigned
-            .iter()
-            .filter(|one| one.mutual && one.probability > SURE)
-            .count();
-        let least = if sure < FEW { 0.0 } else { SURE };
-        named = log.known.to_vec();
-        for (cipher, one) in rows.iter().zip(&assigned) {
-            let plain = columns[one.column];
-            guesses[*cipher as usize] = plain;
-            if one.mutual && one.probability > least {
-                named.push(Pair {
-                    cipher: *cipher,
-                    plain,
-                });
-            }
+        named = round(
+            (prior, log),
+            (&cipher, &plain),
+            (rows, columns),
+            &named,
+            &mut reading,
+        )?;
+    }
+    everything((prior, log), (&mut cipher, &plain), named, &mut reading);
+    Some(reading)
+}
+
+/// The rare ids too, now that many have names.
+fn everything(
+    told: (&Prior<'_>, &Log<'_>),
+    (cipher, plain): (&mut Side, &Side),
+    mut named: Vec<Pair>,
+    reading: &mut Reading,
+) {
+    if cipher.ids.len() <= WIDEST {
+        return;
+    }
+    let columns = &plain.ids[..plain.ids.len().min(MOST_COLUMNS)];
+    for _ in 0..SWEEPS {
+        cipher.rank_as_guessed(plain, &reading.guesses);
+        let sides = (&*cipher, plain);
+        let Some(next) = round(told, sides, (&cipher.ids, columns), &named, reading) else {
+            return;
+        };
+        named = next;
+    }
+}
+
+/// From coordinates, all ids at once.
+fn by_coordinates(prior: &Prior<'_>, log: &Log<'_>) -> Option<Reading> {
+    let mut cipher = Side::of_log(log);
+    let plain = Side::of_prior(prior);
+    let rows = cipher.ids[..cipher.ids.len().min(WIDEST)].to_vec();
+    let columns = &plain.ids[..plain.ids.len().min(WIDEST)];
+    if rows.is_empty() || columns.is_empty() {
+        return None;
+    }
+    let of_log = Coordinates::of(log.traffic, &vec![1; log.cipher_ids])?;
+    let of_prior = prior.coordinates()?;
+    let capacities = capacities(prior, columns, rows.len() as f32 / cipher.ids.len() as f32);
+    let candidates = Candidates {
+        rows: &rows,
+        columns,
+        capacities: &capacities,
+    };
+    let reads = |assigned: &[Assigned]| {
+        let mut reading = Reading::nothing(log);
+        reading.set(&rows, columns, assigned);
+        fluency(prior, log, &reading.guesses)
+    };
+    let assigned = align(&of_log, of_prior, &candidates, reads)?;
+    let mut reading = Reading::nothing(log);
+    reading.set(&rows, columns, &assigned);
+    let mut named = names(log, &rows, columns, &assigned);
+    for _ in 0..ROUNDS {
+        cipher.rank_as_guessed(&plain, &reading.guesses);
+        named = round(
+            (prior, log),
+            (&cipher, &plain),
+            (&rows, columns),
+            &named,
+            &mut reading,
+        )?;
+    }
+    everything((prior, log), (&mut cipher, &plain), named, &mut reading);
+    Some(reading)
+}
+
+/// Matches `rows` and `columns` by their neighbours' names, some rows at a time, and returns the next names.
+fn round(
+    (prior, log): (&Prior<'_>, &Log<'_>),
+    (cipher, plain): (&Side, &Side),
+    (rows, columns): (&[u32], &[u32]),
+    named: &[Pair],
+    reading: &mut Reading,
+) -> Option<Vec<Pair>> {
+    if rows.is_empty() || columns.is_empty() {
+        return None;
+    }
+    let judge = Judge::new(cipher, plain, prior, columns, named);
+    let mut all = Vec::with_capacity(rows.len());
+    for block in rows.chunks(WIDEST) {
+        let mut scores = judge.score(log, block);
+        let part = block.len() as f32 / rows.len() as f32;
+        let assigned = assign(&mut scores, &capacities(prior, columns, part));
+        for (cipher, row) in block.iter().zip(scores.chunks_exact(columns.len())) {
+            reading.choices[*cipher as usize] = likeliest(row, columns);
+        }
+        all.extend(assigned);
+    }
+    reading.set(rows, columns, &all);
+    Some(names(log, rows, columns, &all))
+}
+
+/// The known ones, and the sure ones.
+fn names(log: &Log<'_>, rows: &[u32], columns: &[u32], assigned: &[Assigned]) -> Vec<Pair> {
+    let is_sure = |one: &&Assigned| one.mutual && one.probability > SURE;
+    let least = match assigned.iter().filter(is_sure).count() < FEW {
+        true => 0.0,
+        false => SURE,
+    };
+    let mut named = log.known.to_vec();
+    for (cipher, one) in rows.iter().zip(assigned) {
+        if one.mutual && one.probability > least {
+            named.push(Pair {
+                cipher: *cipher,
+                plain: columns[one.column],
+            });
         }
     }
-    for pair in log.known {
-        guesses[pair.cipher as usize] = pair.plain;
+    named
+}
+
+/// How many cipher ids each column stands for, of a part of them all.
+fn capacities(prior: &Prior<'_>, columns: &[u32], part: f32) -> Vec<f32> {
+    let width = |id: &u32| (prior.homophones[*id as usize] as f32 * part).ceil();
+    columns.iter().map(width).collect()
+}
+
+fn likeliest(probabilities: &[f32], columns: &[u32]) -> Vec<(u32, f32)> {
+    let mut choices: Vec<(u32, f32)> = Vec::with_capacity(CHOICES + 1);
+    for (id, probability) in columns.iter().zip(probabilities) {
+        if choices.len() < CHOICES || choices.last().is_some_and(|least| *probability > least.1) {
+            let place = choices.partition_point(|choice| choice.1 >= *probability);
+            choices.insert(place, (*id, *probability));
+            choices.truncate(CHOICES);
+        }
     }
-    guesses
+    choices
 }
 
 /// One side's ids by falling frequency, and how often each homophone occurs.
@@ -96,6 +259,15 @@ impl Side {
         }
     }
 
+    /// Ranks of flattened ids say nothing: what they are taken for has one.
+    fn rank_as_guessed(&mut self, plain: &Side, guesses: &Guesses) {
+        for (rank, guess) in self.rank.iter_mut().zip(guesses) {
+            if let Some(of_guess) = plain.rank.get(*guess as usize) {
+                *rank = *of_guess;
+            }
+        }
+    }
+
     /// The most frequent ids that stand for `count` cipher ids in all.
     fn first(&self, count: usize) -> &[u32] {
         let mut left = count as i64;
@@ -103,7 +275,9 @@ impl Side {
             left -= i64::from(self.width[*id as usize]);
             left < 0
         });
-        &self.ids[..end.unwrap_or(self.ids.len())]
+        &self.ids[..end
+            .unwrap_or(self.ids.len())
+            .max(count.min(self.ids.len()).min(FEW))]
     }
 
     /// Names where there are some, ranges of ranks for all others.
@@ -126,51 +300,76 @@ fn rank_of(ids: &[u32], size: usize, width: &[u32]) -> Vec<u32> {
     rank
 }
 
-/// Log-likelihoods, a row a cipher id, a column a plain id.
-fn score(
-    cipher: &Side,
-    plain: &Side,
-    (log, prior): (&Log<'_>, &Prior<'_>),
-    (rows, columns): (&[u32], &[u32]),
-    named: &[Pair],
-) -> Vec<f32> {
-    let (mut cipher_names, mut plain_names) =
-        (vec![None; cipher.rank.len()], vec![None; plain.rank.len()]);
-    let mut names = 0;
-    for pair in named {
-        let name = *plain_names[pair.plain as usize].get_or_insert_with(|| {
-            names += 1;
-            names - 1
+/// What plain ids have for neighbours, under their names.
+struct Judge<'a> {
+    cipher: &'a Side,
+    plain: &'a Side,
+    columns: &'a [u32],
+    labels: Labels,
+    kinds: usize,
+    /// One for each of [`DISTANCES`].
+    evidence: Vec<Contexts>,
+}
+
+impl<'a> Judge<'a> {
+    fn new(
+        cipher: &'a Side,
+        plain: &'a Side,
+        prior: &Prior<'_>,
+        columns: &'a [u32],
+        named: &[Pair],
+    ) -> Self {
+        let (mut cipher_names, mut plain_names) =
+            (vec![None; cipher.rank.len()], vec![None; plain.rank.len()]);
+        let mut names = 0;
+        for pair in named {
+            let name = *plain_names[pair.plain as usize].get_or_insert_with(|| {
+                names += 1;
+                names - 1
+            });
+            cipher_names[pair.cipher as usize] = Some(name);
+        }
+        let kinds = names as usize + RANGES.len() + 1;
+        let plain_labels = plain.labels(&plain_names, names);
+        let evidence = DISTANCES.iter().map(|(distance, _)| {
+            let known = Contexts::count(prior.text, columns, &plain_labels, kinds, *distance);
+            let shares = known.shares();
+            known.into_evidence(&shares, SMOOTHING)
         });
-        cipher_names[pair.cipher as usize] = Some(name);
-    }
-    let kinds = names as usize + RANGES.len() + 1;
-    let cipher_labels = cipher.labels(&cipher_names, names);
-    let plain_labels = plain.labels(&plain_names, names);
-    let mut scores = vec![0.0f32; rows.len() * columns.len()];
-    for (distance, weight) in DISTANCES {
-        let known = Contexts::count(prior.text, columns, &plain_labels, kinds, *distance);
-        let shares = known.shares();
-        let evidence = known.into_evidence(&shares, SMOOTHING);
-        Contexts::count(log.traffic, rows, &cipher_labels, kinds, *distance).add_likelihood(
-            &evidence,
-            *weight,
-            &mut scores,
-        );
-    }
-    for (row, cipher_id) in scores.chunks_exact_mut(columns.len().max(1)).zip(rows) {
-        let seen = cipher.counts[*cipher_id as usize];
-        let scale = (TRUST / seen.sqrt()) as f32;
-        let frequency = (seen / cipher.tokens).ln();
-        for (value, plain_id) in row.iter_mut().zip(columns) {
-            let known = plain.counts[*plain_id as usize] + 0.5;
-            let variance = SPREAD * SPREAD + 1.0 / seen + 1.0 / known;
-            let apart = frequency - (known / plain.tokens).ln();
-            let unigram = -0.5 * (apart * apart / variance + variance.ln());
-            *value = *value * scale + unigram as f32;
+        Self {
+            cipher,
+            plain,
+            columns,
+            labels: cipher.labels(&cipher_names, names),
+            kinds,
+            evidence: evidence.collect(),
         }
     }
-    scores
+
+    /// Log-likelihoods, a row a cipher id, a column a plain id.
+    fn score(&self, log: &Log<'_>, rows: &[u32]) -> Vec<f32> {
+        let mut scores = vec![0.0f32; rows.len() * self.columns.len()];
+        for ((distance, weight), evidence) in DISTANCES.iter().zip(&self.evidence) {
+            Contexts::count(log.traffic, rows, &self.labels, self.kinds, *distance).add_likelihood(
+                evidence,
+                *weight,
+                &mut scores,
+            );
+        }
+        for (row, cipher_id) in scores.chunks_exact_mut(self.columns.len().max(1)).zip(rows) {
+            let seen = self.cipher.counts[*cipher_id as usize];
+            let scale = (TRUST / seen.sqrt()) as f32;
+            let frequency = (seen / self.cipher.tokens).ln();
+            for (value, plain_id) in row.iter_mut().zip(self.columns) {
+                let known = self.plain.counts[*plain_id as usize] + 0.5;
+                let variance = SPREAD * SPREAD + 1.0 / seen + 1.0 / known;
+                let apart = frequency - (known / self.plain.tokens).ln();
+                let unigram = -0.5 * (apart * apart / variance + variance.ln());
+                *value = *value * scale + unigram as f32;
+            }
+        }
+        scores
+    }
 }
 
 /// How many cipher ids are matched in each round.
@@ -196,8 +395,16 @@ const LEAST: u32 = 2;
 const SURE: f32 = 0.4;
 /// Fewer sure ones than this do not do: all that match both ways get names.
 const FEW: usize = 20;
+/// Rounds after coordinates.
+const ROUNDS: usize = 5;
+/// Rounds over all ids that occur often enough.
+const SWEEPS: usize = 2;
+/// The most plain ids that are looked at in them.
+const MOST_COLUMNS: usize = 8_000;
+/// Likeliest plain ids that are kept of each.
+const CHOICES: usize = 8;
 const NARROWEST: usize = 150;
-const WIDEST: usize = 5_000;
+const WIDEST: usize = 6_000;
 const STEPS: i32 = 13;
 const SMOOTHING: f64 = 30.0;
 const TRUST: f64 = 0.7;

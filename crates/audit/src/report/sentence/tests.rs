@@ -65,6 +65,7 @@ fn a_twentieth_leaks_and_the_effort_is_named() {
         effort: 1e4,
         recovered_types: 0.02,
         recovered_occurrences: 0.12,
+        contest: None,
     }];
     let said = of(vec![attack], Adversary::LogReader);
     assert_eq!(said.standing, Standing::Leaks);
@@ -86,6 +87,7 @@ fn the_least_effort_that_reads_half_is_named() {
             effort,
             recovered_types: 0.5,
             recovered_occurrences: share,
+            contest: None,
         })
         .to_vec();
     let said = of(vec![attack], Adversary::BaseModelHost);
