@@ -27,7 +27,7 @@ pub(super) fn align(
     cipher: &Coordinates,
     plain: &Coordinates,
     candidates: &Candidates<'_>,
-    fluency: impl Fn(&[Assigned]) -> f64,
+    fluency: impl Fn(&[usize]) -> f64,
 ) -> Option<Vec<Assigned>> {
     let dimensions = cipher.dimensions().min(plain.dimensions());
     let chosen = |sides: [&Matrix; 2], ids: &[u32], share: &[f64]| -> Cloud {
@@ -51,7 +51,7 @@ pub(super) fn align(
         true => sign(cipher, plain, i),
         false => 0.0,
     });
-    let mut best: Option<(f64, Vec<Assigned>)> = None;
+    let mut best: Option<(f64, Matrix)> = None;
     for round in 0..ROUNDS {
         let used = (FIRST + round).min(dimensions);
         let turned = ours.sides.each_ref().map(|side| map(side, turn.as_ref()));
@@ -61,19 +61,28 @@ pub(super) fn align(
         );
         heat(&mut plan, HOT.max(WARM * COOLING.powi(round as i32)));
         transport(&mut plan, &ours.mass, &theirs.mass);
-        let mut scores = plan.clone();
-        scores.each_row_mut().for_each(|row| {
-            row.iter_mut()
-                .for_each(|value| *value = value.max(f32::MIN_POSITIVE).ln());
-        });
-        let assigned = assign(scores.values_mut(), candidates.capacities);
-        let reads = fluency(&assigned);
+        let reads = fluency(&likeliest(&plan));
         if best.as_ref().is_none_or(|(known, _)| reads > *known) {
-            best = Some((reads, assigned));
+            best = Some((reads, plan.clone()));
         }
         turn = next_turn(&ours, &theirs, plan)?;
     }
-    best.map(|(_, assigned)| assigned)
+    let (_, mut plan) = best?;
+    plan.each_row_mut().for_each(|row| {
+        let ln = |value: &mut f32| *value = value.max(f32::MIN_POSITIVE).ln();
+        row.iter_mut().for_each(ln);
+    });
+    Some(assign(plan.values_mut(), candidates.capacities))
+}
+
+/// The column of each row's largest value.
+fn likeliest(plan: &Matrix) -> Vec<usize> {
+    let largest = |row: &[f32]| {
+        let values = row.iter().enumerate();
+        let best = values.max_by(|(_, a), (_, b)| a.total_cmp(b));
+        best.map_or(0, |(column, _)| column)
+    };
+    plan.each_row().map(largest).collect()
 }
 
 /// Some ids: coordinates by what stands behind and before, and shares.

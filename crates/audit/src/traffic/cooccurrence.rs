@@ -2,7 +2,7 @@
 
 use super::align::{Candidates, align};
 use super::assign::{Assigned, assign};
-use super::contexts::{Contexts, Labels};
+use super::contexts::{Evidence, Labels, Neighbours};
 use super::coordinates::Coordinates;
 use super::frequency::ranks;
 use super::{Log, Prior};
@@ -131,10 +131,12 @@ fn by_coordinates(prior: &Prior<'_>, log: &Log<'_>) -> Option<Reading> {
         columns,
         capacities: &capacities,
     };
-    let reads = |assigned: &[Assigned]| {
-        let mut reading = Reading::nothing(log);
-        reading.set(&rows, columns, assigned);
-        fluency(prior, log, &reading.guesses)
+    let reads = |places: &[usize]| {
+        let mut guesses = vec![NO_GUESS; log.cipher_ids];
+        for (cipher, place) in rows.iter().zip(places) {
+            guesses[*cipher as usize] = columns[*place];
+        }
+        fluency(prior, log, &guesses)
     };
     let assigned = align(&of_log, of_prior, &candidates, reads)?;
     let mut reading = Reading::nothing(log);
@@ -308,7 +310,7 @@ struct Judge<'a> {
     labels: Labels,
     kinds: usize,
     /// One for each of [`DISTANCES`].
-    evidence: Vec<Contexts>,
+    evidence: Vec<Evidence>,
 }
 
 impl<'a> Judge<'a> {
@@ -332,9 +334,14 @@ impl<'a> Judge<'a> {
         let kinds = names as usize + RANGES.len() + 1;
         let plain_labels = plain.labels(&plain_names, names);
         let evidence = DISTANCES.iter().map(|(distance, _)| {
-            let known = Contexts::count(prior.text, columns, &plain_labels, kinds, *distance);
-            let shares = known.shares();
-            known.into_evidence(&shares, SMOOTHING)
+            Evidence::new(
+                prior.text,
+                columns,
+                &plain_labels,
+                kinds,
+                *distance,
+                SMOOTHING,
+            )
         });
         Self {
             cipher,
@@ -350,11 +357,8 @@ impl<'a> Judge<'a> {
     fn score(&self, log: &Log<'_>, rows: &[u32]) -> Vec<f32> {
         let mut scores = vec![0.0f32; rows.len() * self.columns.len()];
         for ((distance, weight), evidence) in DISTANCES.iter().zip(&self.evidence) {
-            Contexts::count(log.traffic, rows, &self.labels, self.kinds, *distance).add_likelihood(
-                evidence,
-                *weight,
-                &mut scores,
-            );
+            Neighbours::count(log.traffic, rows, &self.labels, self.kinds, *distance)
+                .add_likelihood(evidence, *weight, &mut scores);
         }
         for (row, cipher_id) in scores.chunks_exact_mut(self.columns.len().max(1)).zip(rows) {
             let seen = self.cipher.counts[*cipher_id as usize];
