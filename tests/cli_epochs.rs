@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 
 use cli_support::server::{Server, gateway_command, http, soon};
 use cli_support::{Place, Ran, args, chat_model, edit_json, entries, equicrypt};
+use equicrypt_gateway::BUDGETS;
 use equicrypt_spec::MANIFEST_FILE;
 use serde_json::{Value, json};
 
@@ -222,7 +223,21 @@ fn the_budget_warns_refuses_and_outlives_the_gateway() {
     drop(gateway);
     let unlimited = Server::gateway(&place, args!["--upstream", &url, "--budget", "off"]);
     assert_eq!(unlimited.post(CHAT, &body).0, 200);
+    assert_eq!(state(&unlimited)["budget"], serde_json::Value::Null);
     drop(unlimited);
+    let measured = Server::gateway(&place, args!["--upstream", &url, "--budget", "measured"]);
+    let help = equicrypt(args!["gateway", "--help"]);
+    let (_, one_to_one) = BUDGETS.last().unwrap();
+    assert_eq!(state(&measured)["budget"], *one_to_one);
+    let figures: String = help.out.chars().filter(|letter| *letter != ',').collect();
+    for (homophones, tokens) in BUDGETS {
+        assert!(figures.contains(&tokens.to_string()), "{figures}");
+        assert!(
+            *homophones == 0 || figures.contains(&homophones.to_string()),
+            "{figures}"
+        );
+    }
+    drop(measured);
     for budget in ["0", "-3", "many"] {
         let mut command = gateway_command(&place, &place.key());
         let ran = Ran::from(command.args(["--budget", budget]).output().unwrap());

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::ValueEnum;
-use equicrypt_gateway::DEFAULT_BUDGET;
+use equicrypt_gateway::default_budget;
 
 use super::KeyArgs;
 
@@ -26,9 +26,11 @@ pub(crate) struct Gateway {
     /// change over to new ones
     #[arg(long, value_name = "FILE")]
     pub(crate) manifest: Vec<PathBuf>,
-    /// Tokens of prompts and answers that may go out under one epoch, over all runs, or "off". At half of it there is a warning, at
-    /// the budget prompts are refused, and an answer that runs may pass it by a tenth
-    #[arg(long, value_name = "TOKENS", env = "EQUICRYPT_GATEWAY_BUDGET", default_value_t = Budget(Some(DEFAULT_BUDGET)))]
+    /// Tokens of prompts and answers that may go out under one epoch, over all runs: a number, "off", or "measured", where an attacker
+    /// who knows text from the same source reads 5 % of the tokens: 9,000 with 1,024 homophones, 190,000 with 16,384, and 100, too few to
+    /// work with, under a one-to-one vocabulary ("equicrypt audit MODEL --traffic FILE --same-source FILE --attack cooccurrence" measures it on your
+    /// texts). At half of it there is a warning, at the budget prompts are refused, and an answer that runs may pass it by a tenth
+    #[arg(long, value_name = "TOKENS", env = "EQUICRYPT_GATEWAY_BUDGET", default_value_t = Budget::Measured)]
     pub(crate) budget: Budget,
     /// The file with the counts, for several gateways too; without it one for each key and model in $XDG_STATE_HOME/equicrypt, or
     /// ~/.local/state/equicrypt
@@ -62,27 +64,46 @@ pub(crate) struct Gateway {
     pub(crate) upstream_timeout: u64,
 }
 
-/// Tokens; none is any number.
+/// How many tokens may go out under one epoch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Budget(pub(crate) Option<u64>);
+pub(crate) enum Budget {
+    /// As many as measurements advise.
+    Measured,
+    Tokens(u64),
+    /// Any number.
+    Off,
+}
+
+impl Budget {
+    /// Under a vocabulary with so many homophones; none for any number.
+    pub(crate) fn tokens(self, homophones: usize) -> Option<u64> {
+        match self {
+            Self::Measured => Some(default_budget(homophones)),
+            Self::Tokens(tokens) => Some(tokens),
+            Self::Off => None,
+        }
+    }
+}
 
 impl FromStr for Budget {
     type Err = &'static str;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match (text, text.parse()) {
-            ("off", _) => Ok(Self(None)),
-            (_, Ok(tokens)) if tokens > 0 => Ok(Self(Some(tokens))),
-            _ => Err("expected a number of tokens above 0, or off"),
+            ("off", _) => Ok(Self::Off),
+            ("measured", _) => Ok(Self::Measured),
+            (_, Ok(tokens)) if tokens > 0 => Ok(Self::Tokens(tokens)),
+            _ => Err("expected a number of tokens above 0, measured, or off"),
         }
     }
 }
 
 impl fmt::Display for Budget {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(tokens) => write!(f, "{tokens}"),
-            None => f.write_str("off"),
+        match self {
+            Self::Measured => f.write_str("measured"),
+            Self::Tokens(tokens) => write!(f, "{tokens}"),
+            Self::Off => f.write_str("off"),
         }
     }
 }

@@ -156,7 +156,7 @@ fn ledger(args: &Gateway, manifest: &Manifest) -> Result<Ledger> {
             state_folder()?.join("equicrypt").join(name)
         }
     };
-    let ledger = Ledger::open(path, manifest, args.budget.0)?;
+    let ledger = Ledger::open(path, manifest, args.budget.tokens(manifest.homophones()))?;
     Ok(ledger.warning(|warning| eprintln!("equicrypt: {warning}")))
 }
 

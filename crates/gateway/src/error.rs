@@ -439,7 +439,8 @@ pub enum Error {
     /// So many tokens went out under an epoch that more would help an attack. Nothing was sent.
     #[error(
         "epoch {epoch}: {spent} of the {budget} tokens of its budget went out, and the prompt has {asked}; rekey the \
-         model (equicrypt rekey) and serve the new folder, or start the gateway with another --budget"
+         model (equicrypt rekey) and serve the new folder, encrypt with more --homophones for a larger one, or start the gateway \
+         with another --budget"
     )]
     Budget {
         /// The newest epoch that a host has.

@@ -13,9 +13,18 @@ use equicrypt_spec::Manifest;
 use self::file::StateFile;
 use crate::Error;
 
-/// Tokens that may go out under one epoch unless told otherwise: where the distribution-aware attack of the audit
-/// passes 5 % of the occurrences in what it saw.
-pub const DEFAULT_BUDGET: u64 = 10_000;
+/// Tokens that may go out under one epoch unless told otherwise, by the least number of homophones: where `cooccurrence`, told
+/// text from the same source, passed 5 % of the tokens in held-out text. Measured on SmolLM2's vocabulary and the Linux kernel's
+/// documentation, with homophones shared out in proportion to frequency; `equicrypt audit MODEL --traffic FILE --same-source FILE
+/// --attack cooccurrence` draws the curve. Under a one-to-one vocabulary it has 6 % at 100 tokens, its first point.
+pub const BUDGETS: &[(usize, u64)] = &[(16_384, 190_000), (1_024, 9_000), (0, 100)];
+
+/// The entry of [`BUDGETS`] for this many homophones.
+#[must_use]
+pub fn default_budget(homophones: usize) -> u64 {
+    let enough = BUDGETS.iter().find(|(least, _)| homophones >= *least);
+    enough.map_or(0, |(_, budget)| *budget)
+}
 
 /// The tokens of prompts and answers under each epoch of one model and key, kept in a file.
 ///

@@ -51,7 +51,7 @@ pub use grammar::{Grammar, GrammarVocabulary};
 pub use host::{
     ApiKey, Bias, DIALECTS, Dialect, Expected, Host, Options, Sampling, Tap, TokenTask, Traffic,
 };
-pub use ledger::{DEFAULT_BUDGET, EpochCount, Ledger};
+pub use ledger::{BUDGETS, EpochCount, Ledger, default_budget};
 pub use model::TextModel;
 pub use owner::Owner;
 pub use parse::{AnswerParser, Part, REASONING_FORMATS, ReasoningFormat, TOOL_FORMATS, ToolFormat};

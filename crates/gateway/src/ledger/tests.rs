@@ -122,3 +122,18 @@ async fn what_cannot_be_believed_is_never_started_again() {
     assert!(message.contains("is gone"), "{message}");
     assert_eq!(ledger.spent(0), 7);
 }
+
+#[test]
+fn more_homophones_have_more_room() {
+    let mut before = 0;
+    for (homophones, tokens) in BUDGETS.iter().rev() {
+        assert!(*tokens > before);
+        assert_eq!(default_budget(*homophones), *tokens);
+        assert_eq!(
+            default_budget(homophones.saturating_sub(1)),
+            before.max(BUDGETS[BUDGETS.len() - 1].1)
+        );
+        before = *tokens;
+    }
+    assert_eq!(default_budget(usize::MAX), BUDGETS[0].1);
+}
