@@ -20,9 +20,12 @@ forbid() {
 # PUBLIC: holds nothing of the owner's, and no network.
 forbid equicrypt-spec equicrypt-checkpoint equicrypt-cipher equicrypt-engine equicrypt-server equicrypt-gateway tokio
 forbid equicrypt-checkpoint equicrypt-cipher equicrypt-engine equicrypt-server equicrypt-gateway tokio
+forbid equicrypt-sealed equicrypt-spec equicrypt-checkpoint equicrypt-cipher equicrypt-engine equicrypt-server \
+    equicrypt-gateway equicrypt-audit tokio axum reqwest age bech32
 # BLIND: cannot name a key, a tokenizer or a prompt's text.
 forbid equicrypt-engine equicrypt-cipher equicrypt-gateway equicrypt-audit tokenizers age bech32 hkdf
-forbid equicrypt-server equicrypt-cipher equicrypt-gateway equicrypt-audit tokenizers age bech32 hkdf
+# The server has hkdf for sealed requests, in equicrypt-sealed, which has nothing of the owner's.
+forbid equicrypt-server equicrypt-cipher equicrypt-gateway equicrypt-audit tokenizers age bech32
 # OWNER: keys stay away from the network and from the forward pass.
 forbid equicrypt-cipher equicrypt-engine equicrypt-server equicrypt-gateway tokio axum reqwest
 forbid equicrypt-gateway equicrypt-engine equicrypt-server
