@@ -1,6 +1,6 @@
 //! What holds for any body, on any wire.
 
-#![allow(missing_docs, reason = "tests")]
+#![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
 
 use equicrypt_sealed::{
     Error, Head, MOST_OVERHEAD, ResponseOpener, SealedRequest, StreamSealer, TransportSecret,

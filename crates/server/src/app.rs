@@ -15,24 +15,55 @@ use crate::completions::completions;
 use crate::encode::{classify, embeddings, pooling, rerank};
 use crate::generate::generate;
 use crate::info::{health, models, version};
+use crate::log::record;
 use crate::metrics::{Responses, metrics};
 use crate::refusal::Refusal;
-use crate::{AnyEngine, ApiKey, Host};
+use crate::sealing::{transport_key, unseal};
+use crate::{AnyEngine, ApiKey, Host, Log, Sealing};
 
 /// What every handler sees.
 pub(crate) struct App {
     pub(crate) host: Host,
     pub(crate) responses: Responses,
     key: Option<ApiKey>,
+    pub(crate) sealing: Option<Sealing>,
+    pub(crate) log: Option<Log>,
+    /// Bytes of a body, at most.
+    pub(crate) limit: usize,
+}
+
+/// Who is let in, and how.
+#[derive(Default)]
+pub struct AppOptions {
+    /// What clients must send; none lets everybody in.
+    pub key: Option<ApiKey>,
+    /// What opens sealed requests; none refuses them.
+    pub sealing: Option<Sealing>,
+    /// What is told of each request.
+    pub log: Option<Log>,
 }
 
 /// The HTTP interface of a host. With a key, every route but `/health` demands it.
 pub fn app(host: Host, key: Option<ApiKey>) -> Router {
+    app_with(
+        host,
+        AppOptions {
+            key,
+            ..AppOptions::default()
+        },
+    )
+}
+
+/// The same, with more options.
+pub fn app_with(host: Host, options: AppOptions) -> Router {
     let limit = body_limit(&host);
     let app = Arc::new(App {
         host,
         responses: Responses::default(),
-        key,
+        key: options.key,
+        sealing: options.sealing,
+        log: options.log,
+        limit,
     });
     Router::new()
         .route("/inference/v1/generate", post(generate))
@@ -46,10 +77,13 @@ pub fn app(host: Host, key: Option<ApiKey>) -> Router {
         .route("/health", get(health))
         .route("/metrics", get(metrics))
         .route("/version", get(version))
+        .route("/transport-key", get(transport_key))
         .fallback(not_found)
         .method_not_allowed_fallback(method_not_allowed)
         .layer(DefaultBodyLimit::max(limit))
+        .layer(from_fn_with_state(Arc::clone(&app), unseal))
         .layer(from_fn_with_state(Arc::clone(&app), admit))
+        .layer(from_fn_with_state(Arc::clone(&app), record))
         .with_state(app)
 }
 
@@ -172,4 +206,4 @@ const MOST_TEXTS_BYTES: usize = 64 << 20;
 
 const ROUTES: &str = "POST /inference/v1/generate, POST /v1/completions, POST /v1/embeddings, \
                       POST /classify, POST /pooling, POST /rerank, GET /v1/models, \
-                      GET /health, GET /metrics, GET /version";
+                      GET /health, GET /metrics, GET /version, GET /transport-key";

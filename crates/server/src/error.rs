@@ -16,6 +16,9 @@ pub enum Error {
     /// The model cannot be loaded or run.
     #[error(transparent)]
     Engine(#[from] equicrypt_engine::Error),
+    /// The transport key cannot be used.
+    #[error(transparent)]
+    Sealed(#[from] equicrypt_sealed::Error),
     /// A file cannot be read.
     #[error("{path}: cannot be read: {source}", path = .path.display())]
     Read {

@@ -5,12 +5,12 @@ use axum::serve::ListenerExt;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-use crate::{ApiKey, Error, Host, app};
+use crate::{AppOptions, Error, Host, app_with};
 
 /// How to serve.
 pub struct ServeOptions {
-    /// What clients must send; none lets everybody in.
-    pub key: Option<ApiKey>,
+    /// Who is let in, and how.
+    pub app: AppOptions,
     /// How long running answers may take after the shutdown began, before they are aborted.
     pub grace: Duration,
 }
@@ -18,7 +18,7 @@ pub struct ServeOptions {
 impl Default for ServeOptions {
     fn default() -> Self {
         Self {
-            key: None,
+            app: AppOptions::default(),
             grace: Duration::from_secs(60),
         }
     }
@@ -46,7 +46,8 @@ pub async fn serve(
         // A socket that cannot do it is slower, not wrong.
         let _ = socket.set_nodelay(true);
     });
-    let serving = axum::serve(listener, app(host, options.key)).with_graceful_shutdown(graceful);
+    let serving =
+        axum::serve(listener, app_with(host, options.app)).with_graceful_shutdown(graceful);
     let deadline = async {
         if stopped.await.is_err() {
             return std::future::pending().await;

@@ -8,4 +8,5 @@ mod completions;
 mod encode;
 mod generate;
 mod routes;
+mod sealed;
 mod sockets;

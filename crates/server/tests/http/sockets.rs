@@ -35,7 +35,10 @@ async fn start(max_batch: usize, max_queue: usize, grace: Duration) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (stop, stopped) = oneshot::channel();
-    let options = ServeOptions { key: None, grace };
+    let options = ServeOptions {
+        grace,
+        ..ServeOptions::default()
+    };
     let task = tokio::spawn(serve(listener, host, options, async {
         let _ = stopped.await;
     }));
