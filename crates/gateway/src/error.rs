@@ -376,6 +376,73 @@ pub enum Error {
         /// What it says of itself.
         found: String,
     },
+    /// The host has another transport key than it must have.
+    #[error(
+        "host {url}: its transport key is {found}, and {expected} was pinned {pinned}: its operator made a new one, or \
+         somebody between here and there reads along; nothing is sent to it. If the host itself prints {found}, {advice}"
+    )]
+    ChangedHostKey {
+        /// The host.
+        url: String,
+        /// A fingerprint.
+        expected: String,
+        /// A fingerprint.
+        found: String,
+        /// When or how the expected one was pinned.
+        pinned: &'static str,
+        /// What to do if the new one is right.
+        advice: String,
+    },
+    /// The host has no transport key, and must have one.
+    #[error(
+        "host {url}: {problem}, so requests cannot be sealed, and nothing is sent to it; check what runs there, or say \
+         --unsealed if everybody on the way may see token ids"
+    )]
+    NoHostKey {
+        /// The host.
+        url: String,
+        /// What is wrong.
+        problem: String,
+    },
+    /// The engine cannot open sealed requests.
+    #[error(
+        "host {url}: --seal-to is given, and only equicrypt's server opens sealed requests; leave it out for other engines, \
+         and use TLS up to them"
+    )]
+    CannotOpen {
+        /// The host.
+        url: String,
+    },
+    /// A sealed answer is not as the host sealed it.
+    #[error(
+        "host {url}: {source}; the answer is not used, ask again, and find out who changes what is on the way"
+    )]
+    SealedAnswer {
+        /// The host.
+        url: String,
+        /// What is wrong.
+        source: equicrypt_sealed::Error,
+    },
+    /// A request cannot be sealed. Nothing was sent.
+    #[error("host {url}: a request to it cannot be sealed: {source}")]
+    Sealing {
+        /// The host.
+        url: String,
+        /// Why.
+        source: equicrypt_sealed::Error,
+    },
+    /// The file with the hosts' transport keys cannot be used.
+    #[error(
+        "host keys {}: {problem}; restore the file, give another one with --host-keys, or delete it if the next contact with \
+         each host may be the first one",
+        path.display()
+    )]
+    HostKeys {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: String,
+    },
     /// A line or an event of a stream is too long.
     #[error(
         "event stream: a line or event is longer than {limit} bytes; check what runs at the \
@@ -484,8 +551,11 @@ impl Error {
             | Self::CutOff { .. }
             | Self::GaveUp { .. }
             | Self::EventTooLong { .. }
+            | Self::ChangedHostKey { .. }
+            | Self::NoHostKey { .. }
+            | Self::SealedAnswer { .. }
             | Self::OtherManifest { .. } => true,
-            Self::Refused { status, .. } => *status >= 500 || *status == 429,
+            Self::Refused { status, .. } => *status >= 500 || matches!(status, 409 | 429),
             _ => false,
         }
     }
@@ -498,6 +568,7 @@ impl Error {
                 | Self::Option { .. }
                 | Self::ForeignIds { .. }
                 | Self::Unable { .. }
+                | Self::Sealing { .. }
                 | Self::Cipher(_)
         )
     }

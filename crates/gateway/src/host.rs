@@ -2,31 +2,39 @@ mod address;
 mod dialect;
 mod encode;
 mod failure;
+mod host_keys;
+mod incoming;
 mod key;
 mod sampling;
+mod seal;
 mod sniff;
 mod tap;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use equicrypt_cipher::CipherIds;
 use equicrypt_spec::wire::ErrorBody;
 use equicrypt_spec::{EPOCH_HEADER, Manifest};
-use reqwest::header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::header::{AUTHORIZATION, HeaderValue};
 use reqwest::{Client, RequestBuilder, Response, StatusCode, Url, redirect};
 use serde_json::Value;
 
 pub(crate) use self::dialect::{Added, Progress};
 pub use self::dialect::{DIALECTS, Dialect};
 pub use self::encode::{Expected, TokenTask};
-pub(crate) use self::failure::{connection, refused, silence};
+pub(crate) use self::failure::refused;
+pub use self::host_keys::HostKeys;
+pub(crate) use self::incoming::Incoming;
 pub use self::key::ApiKey;
 pub use self::sampling::{Bias, Sampling};
+pub use self::seal::{Pin, Seal};
 pub(crate) use self::tap::Exchange;
 pub use self::tap::{Tap, Traffic};
 
 use self::dialect::Ask;
-use self::failure::{CONNECT, innermost};
+use self::failure::{CONNECT, connection, innermost, silence};
+use self::seal::Sealed;
 use crate::terminal::excerpt;
 use crate::{Error, Stream};
 
@@ -63,6 +71,9 @@ pub struct Host {
     tap: Option<Tap>,
     /// What it is known to serve.
     epochs: Option<HeaderValue>,
+    seal: Seal,
+    /// After first contact with a host that opens sealed requests.
+    sealed: Option<Arc<Sealed>>,
 }
 
 impl Host {
@@ -115,16 +126,12 @@ impl Host {
         // The body is made of numbers and texts, which always have a JSON form.
         let body = (self.dialect.body)(&ask).map_err(|_| self.protocol("JSON", "none"))?;
         let exchange = self.exchange(self.dialect.route, &body);
-        let post = self.client.post(self.route(self.dialect.route));
-        let post = post.header(CONTENT_TYPE, "application/json").body(body);
-        let response = (self.send_seen(self.addressed(post), exchange.as_ref())).await?;
-        let kind = response.headers().get(CONTENT_TYPE);
-        let kind = kind.and_then(|kind| kind.to_str().ok()).unwrap_or("none");
+        let (answer, kind) = (self.post(self.dialect.route, body, exchange.as_ref())).await?;
         if !kind.to_ascii_lowercase().starts_with("text/event-stream") {
-            let found = format!("content-type {}", excerpt(kind));
+            let found = format!("content-type {}", excerpt(&kind));
             return Err(self.protocol("an event stream", &found));
         }
-        Ok(Stream::new(response, self, options, exchange))
+        Ok(Stream::new(answer, self, options, exchange))
     }
 
     /// The same host, given up after another time without a byte.
@@ -198,6 +205,8 @@ impl Host {
             model: None,
             tap: None,
             epochs: None,
+            seal: Seal::Off,
+            sealed: None,
         })
     }
 
@@ -211,14 +220,7 @@ impl Host {
         request: RequestBuilder,
         exchange: Option<&Exchange>,
     ) -> Result<Response, Error> {
-        let request = match &self.authorization {
-            Some(value) => request.header(AUTHORIZATION, value.clone()),
-            None => request,
-        };
-        let response = tokio::time::timeout(self.silence, request.send())
-            .await
-            .map_err(|_| silence(self.name(), self.silence))?
-            .map_err(|error| connection(self.name(), &error))?;
+        let response = self.transmit(request).await?;
         if response.status() == StatusCode::OK {
             return Ok(response);
         }
@@ -229,12 +231,37 @@ impl Host {
             });
         }
         let status = response.status().as_u16();
-        let body = self.body(response, MOST_ERROR_BODY).await.ok();
-        if let (Some(exchange), Some(body)) = (exchange, &body) {
-            exchange.received(body);
-        }
-        let body = body.and_then(|body| serde_json::from_slice::<ErrorBody>(&body).ok());
+        let body = self.error_body(self.incoming(response), exchange).await;
         Err(refused(self.name(), status, body.as_ref()))
+    }
+
+    /// Sends a request as it is.
+    async fn transmit(&self, request: RequestBuilder) -> Result<Response, Error> {
+        let request = match &self.authorization {
+            Some(value) => request.header(AUTHORIZATION, value.clone()),
+            None => request,
+        };
+        tokio::time::timeout(self.silence, request.send())
+            .await
+            .map_err(|_| silence(self.name(), self.silence))?
+            .map_err(|error| connection(self.name(), &error))
+    }
+
+    /// The reason of a refusal, shown to whoever listens.
+    async fn error_body(
+        &self,
+        incoming: Incoming,
+        exchange: Option<&Exchange>,
+    ) -> Option<ErrorBody> {
+        let body = self.body(incoming, MOST_ERROR_BODY).await.ok()?;
+        if let Some(exchange) = exchange {
+            exchange.received(&body);
+        }
+        serde_json::from_slice(&body).ok()
+    }
+
+    fn incoming(&self, response: Response) -> Incoming {
+        Incoming::plain(response, self.name(), self.silence)
     }
 
     /// Says what the ids of a request were encrypted for.
@@ -245,14 +272,10 @@ impl Host {
         }
     }
 
-    async fn body(&self, mut response: Response, limit: usize) -> Result<Vec<u8>, Error> {
+    async fn body(&self, mut incoming: Incoming, limit: usize) -> Result<Vec<u8>, Error> {
         let mut body = Vec::new();
         loop {
-            let chunk = tokio::time::timeout(self.silence, response.chunk())
-                .await
-                .map_err(|_| silence(self.name(), self.silence))?
-                .map_err(|error| connection(self.name(), &error))?;
-            let Some(chunk) = chunk else {
+            let Some(chunk) = incoming.chunk().await? else {
                 return Ok(body);
             };
             if chunk.len() > limit.saturating_sub(body.len()) {
@@ -282,10 +305,6 @@ impl Host {
             self.base.path().trim_end_matches('/')
         ));
         url
-    }
-
-    pub(crate) fn silence(&self) -> Duration {
-        self.silence
     }
 
     fn name(&self) -> String {

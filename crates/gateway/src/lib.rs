@@ -49,7 +49,8 @@ pub use epochs::{Epochs, OfOneEpoch};
 pub use error::Error;
 pub use grammar::{Grammar, GrammarVocabulary};
 pub use host::{
-    ApiKey, Bias, DIALECTS, Dialect, Expected, Host, Options, Sampling, Tap, TokenTask, Traffic,
+    ApiKey, Bias, DIALECTS, Dialect, Expected, Host, HostKeys, Options, Pin, Sampling, Seal, Tap,
+    TokenTask, Traffic,
 };
 pub use ledger::{BUDGETS, EpochCount, Ledger, default_budget};
 pub use model::TextModel;

@@ -44,6 +44,8 @@ pub struct HostState {
     pub running: usize,
     /// The epoch that it serves, while it is in use.
     pub epoch: Option<u32>,
+    /// The fingerprint of the key that requests are sealed to, while it is in use; none if they are not.
+    pub sealed_to: Option<String>,
 }
 
 /// An answer that is still coming, and its place among those of its host.
@@ -390,6 +392,7 @@ impl Member {
             fault,
             running: self.running.load(Ordering::Relaxed),
             epoch: self.up().map(|up| up.manifest.epoch),
+            sealed_to: (self.up()).and_then(|up| Some(up.host.sealed_to()?.to_string())),
         }
     }
 }

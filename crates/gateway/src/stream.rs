@@ -1,12 +1,8 @@
 use std::collections::VecDeque;
-use std::time::Duration;
 
 use equicrypt_spec::wire::{ErrorBody, FinishReason, TokenLogprob, Usage};
-use reqwest::Response;
 
-use crate::host::{
-    Added, Dialect, Exchange, Host, Options, Progress, connection, refused, silence,
-};
+use crate::host::{Added, Dialect, Exchange, Host, Incoming, Options, Progress, refused};
 use crate::{Error, EventParser};
 
 /// What a host added to an answer.
@@ -24,24 +20,23 @@ pub struct Step {
 
 /// An answer that is still coming. Dropping it closes the connection, and the host stops.
 pub struct Stream {
-    response: Response,
+    incoming: Incoming,
     parser: EventParser,
     events: VecDeque<String>,
     answer: Answer,
-    silence: Duration,
     over: bool,
     exchange: Option<Exchange>,
 }
 
 impl Stream {
     pub(crate) fn new(
-        response: Response,
+        incoming: Incoming,
         host: &Host,
         options: &Options<'_>,
         exchange: Option<Exchange>,
     ) -> Self {
         Self {
-            response,
+            incoming,
             parser: EventParser::new(MOST_EVENT),
             events: VecDeque::new(),
             answer: Answer {
@@ -55,7 +50,6 @@ impl Stream {
                 finished: false,
                 over: false,
             },
-            silence: host.silence(),
             over: false,
             exchange,
         }
@@ -79,6 +73,7 @@ impl Stream {
         loop {
             while let Some(event) = self.events.pop_front() {
                 if event == "[DONE]" {
+                    self.incoming.is_whole().await?;
                     return self.answer.end().map(|()| None);
                 }
                 if let Some(step) = self.answer.take(&event)? {
@@ -88,11 +83,7 @@ impl Stream {
             if self.answer.over {
                 return self.answer.end().map(|()| None);
             }
-            let chunk = tokio::time::timeout(self.silence, self.response.chunk())
-                .await
-                .map_err(|_| silence(self.answer.url.clone(), self.silence))?
-                .map_err(|error| connection(self.answer.url.clone(), &error))?;
-            let Some(chunk) = chunk else {
+            let Some(chunk) = self.incoming.chunk().await? else {
                 return self.answer.end().map(|()| None);
             };
             if let Some(exchange) = &self.exchange {

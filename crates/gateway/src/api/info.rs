@@ -82,7 +82,7 @@ pub(super) async fn state(State(app): State<Arc<App>>) -> Json<Value> {
     let hosts = app.pool.states().into_iter().map(|state| {
         json!({
             "url": state.url, "engine": state.engine, "fault": state.fault,
-            "running": state.running, "epoch": state.epoch,
+            "running": state.running, "epoch": state.epoch, "sealed_to": state.sealed_to,
         })
     });
     Json(json!({

@@ -6,7 +6,6 @@ use equicrypt_spec::wire::{
     Classification, Embedding, EmbeddingValues, EncodeRequest, EncodeResponse, EncodingFormat,
     Pooled, PooledValues, RerankResponse, TextIds,
 };
-use reqwest::header::CONTENT_TYPE;
 use serde::de::DeserializeOwned;
 
 use super::Host;
@@ -151,11 +150,7 @@ impl Host {
         // The body is made of numbers and texts, which always have a JSON form.
         let sent = serde_json::to_vec(request).map_err(|_| self.protocol("JSON", "none"))?;
         let exchange = self.exchange(route, &sent);
-        let post = self.client.post(self.route(route));
-        let post = post.header(CONTENT_TYPE, "application/json").body(sent);
-        let response = self
-            .send_seen(self.addressed(post), exchange.as_ref())
-            .await?;
+        let (answer, _) = self.post(route, sent, exchange.as_ref()).await?;
         let texts = match &request.input {
             TextIds::One(_) => 1,
             TextIds::Many(texts) => texts.len(),
@@ -163,7 +158,7 @@ impl Host {
         let most = numbers.saturating_mul(MOST_NUMBER_BYTES);
         let most = most.saturating_add(texts.saturating_mul(MOST_TEXT_BYTES));
         let body = self
-            .body(response, most.saturating_add(MOST_FRAME_BYTES))
+            .body(answer, most.saturating_add(MOST_FRAME_BYTES))
             .await?;
         if let Some(exchange) = &exchange {
             exchange.received(&body);

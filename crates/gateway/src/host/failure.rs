@@ -18,6 +18,10 @@ pub(crate) fn refused(url: String, status: u16, body: Option<&ErrorBody>) -> Err
             "check the address, and whether the host serves this kind of model; vLLM needs \
              --enable-scale-out or --tokens-only to generate"
         }
+        409 => {
+            "the window of sealed requests changed twice in a row; if several hosts share this address, give each one its own \
+             --upstream"
+        }
         429 | 503 => "the host is busy; ask again later",
         300..=399 => "redirects are not followed; give the final address",
         _ => "see the host's log",

@@ -32,7 +32,8 @@ impl Host {
             "vllm" => self.vllm().await?,
             _ => dialect,
         };
-        Ok(self)
+        let opens = self.dialect.name == "equicrypt";
+        self.meet(opens).await
     }
 
     /// The manifest that the host publishes now, if it publishes one.
@@ -47,7 +48,7 @@ impl Host {
     /// The answer of `GET /v1/models`.
     pub(super) async fn models(&self) -> Result<Value, Error> {
         let response = self.send(self.client.get(self.route("v1/models"))).await?;
-        let body = self.body(response, MOST_BODY).await?;
+        let body = self.body(self.incoming(response), MOST_BODY).await?;
         serde_json::from_slice(&body)
             .map_err(|_| self.protocol("JSON from /v1/models", "something else"))
     }
@@ -75,7 +76,7 @@ impl Host {
 
     async fn streams(&self) -> Result<bool, Error> {
         let response = self.send(self.client.get(self.route("version"))).await?;
-        let body = self.body(response, MOST_BODY).await?;
+        let body = self.body(self.incoming(response), MOST_BODY).await?;
         let version: Option<Value> = serde_json::from_slice(&body).ok();
         let version = version
             .as_ref()

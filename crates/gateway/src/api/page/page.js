@@ -174,8 +174,10 @@ function showHosts(hosts) {
       line.append(make("span", "state", up ? "Up" : "Down"), make("span", "code", host.url));
       const engine = host.engine ?? "engine not known yet";
       const epoch = host.epoch === null ? "" : `, epoch ${host.epoch}`;
+      const sealed = host.sealed_to === null ? "not sealed" : `sealed to ${host.sealed_to}`;
       const running = host.running > 0 ? `, ${count.format(host.running)} running` : "";
-      line.append(make("span", "quiet", engine + epoch + running));
+      const wire = up ? `, on the wire ${sealed}` : "";
+      line.append(make("span", "quiet", engine + epoch + wire + running));
       if (!up) line.append(make("span", "fault", host.fault));
       return line;
     }),
