@@ -4,6 +4,7 @@ mod audit;
 mod encoder;
 mod gateway;
 mod rekey;
+mod sealing;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -13,8 +14,9 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 pub(crate) use audit::Audit;
 pub(crate) use encoder::{Classify, Embed, EncoderArgs, FillMask, Rerank};
-pub(crate) use gateway::Gateway;
+pub(crate) use gateway::{EngineName, Gateway};
 pub(crate) use rekey::Rekey;
+pub(crate) use sealing::SealArgs;
 
 use crate::models::{MODELS, Model};
 
@@ -334,6 +336,16 @@ pub(crate) struct Serve {
     /// Require the bearer token in the first line of this file
     #[arg(long, value_name = "FILE")]
     pub(crate) api_key_file: Option<PathBuf>,
+    /// The file with the secret that opens sealed requests, made if it is missing; $XDG_STATE_HOME/equicrypt/transport.key or
+    /// ~/.local/state/equicrypt/transport.key if not given
+    #[arg(long, value_name = "FILE")]
+    pub(crate) transport_key: Option<PathBuf>,
+    /// Refuse requests with token ids that are not sealed
+    #[arg(long)]
+    pub(crate) sealed_only: bool,
+    /// Say on standard error of each request its route, status, bytes and milliseconds; never what is in it
+    #[arg(long)]
+    pub(crate) log_requests: bool,
 }
 
 #[derive(clap::Args)]
@@ -351,6 +363,8 @@ pub(crate) struct Ask {
     /// The encrypted folder's equicrypt.json, for hosts that do not publish it
     #[arg(long, value_name = "FILE")]
     pub(crate) manifest: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) sealing: SealArgs,
     /// A system message
     #[arg(long, value_name = "TEXT")]
     pub(crate) system: Option<String>,

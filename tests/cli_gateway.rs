@@ -153,7 +153,7 @@ fn nothing_readable_passes_the_wire() {
     let place = Place::new();
     let host = Server::start(&place.encrypted());
     let wire = Recorder::before(host.address());
-    let gateway = Server::gateway(&place, args!["--upstream", &wire.url()]);
+    let gateway = Server::gateway(&place, args!["--upstream", &wire.url(), "--unsealed"]);
     let secret = "Whoever reads this knows too much";
     let tools = json!([{ "type": "function", "function": {
         "name": "launchRocket", "description": "Starts it", "parameters": { "type": "object" },

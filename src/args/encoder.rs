@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::KeyArgs;
+use super::{KeyArgs, SealArgs};
 
 /// Whose encoder, where it is served, and how it is asked.
 #[derive(clap::Args)]
@@ -18,6 +18,8 @@ pub(crate) struct EncoderArgs {
     /// The encrypted folder's equicrypt.json, for hosts that do not publish it
     #[arg(long, value_name = "FILE")]
     pub(crate) manifest: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) sealing: SealArgs,
     /// Send the bearer token in the first line of this file
     #[arg(long, value_name = "FILE")]
     pub(crate) api_key_file: Option<PathBuf>,

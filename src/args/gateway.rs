@@ -6,7 +6,7 @@ use std::str::FromStr;
 use clap::ValueEnum;
 use equicrypt_gateway::default_budget;
 
-use super::KeyArgs;
+use super::{KeyArgs, SealArgs};
 
 #[derive(clap::Args)]
 pub(crate) struct Gateway {
@@ -21,6 +21,8 @@ pub(crate) struct Gateway {
     /// Which engine runs there; asked for if not given
     #[arg(long, value_enum)]
     pub(crate) engine: Option<EngineName>,
+    #[command(flatten)]
+    pub(crate) sealing: SealArgs,
     /// The encrypted folder's equicrypt.json, for hosts that do not publish it: all but equicrypt. Given once it is of all hosts, else one
     /// for each --upstream in their order; a host must then serve that epoch. Without it hosts may have different epochs, and
     /// change over to new ones

@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use equicrypt_gateway::{ApiKey, Host, Message, Options, Owner, Sampling, Session, terminal_safe};
 
 use crate::args::Ask;
+use crate::commands::sealing::seal;
 use crate::commands::tokens::read_manifest;
 use crate::key;
 use crate::terminal::Terminal;
@@ -42,7 +43,7 @@ async fn ask(args: &Ask) -> Result<()> {
         .map(key::first_line)
         .transpose()?;
     let api_key = api_key.map(ApiKey::new).transpose()?;
-    let host = Host::new(&args.host, api_key.as_ref())?;
+    let host = Host::new(&args.host, api_key.as_ref())?.sealing(seal(&args.sealing)?);
     let manifest = match &args.manifest {
         Some(path) => read_manifest(path)?,
         None => host.manifest().await?,
@@ -64,7 +65,7 @@ async fn ask(args: &Ask) -> Result<()> {
         max_tokens: room.min(args.max_tokens as usize),
         sampling: &sampling,
     };
-    let mut answer = host
+    let mut answer = (host.contacted().await?)
         .generate(&session.encrypt_prompt(&prompt)?, &options)
         .await?;
     let mut text = session.owner().text().stream();

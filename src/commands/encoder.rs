@@ -8,6 +8,7 @@ use equicrypt_gateway::{ApiKey, EncoderOwner, EncoderSession, Host, Long, Prepar
 use equicrypt_spec::Manifest;
 
 use crate::args::EncoderArgs;
+use crate::commands::sealing::seal;
 use crate::commands::tokens::read_manifest;
 use crate::key;
 
@@ -27,14 +28,14 @@ impl Remote {
         let key = key::open(&args.key)?;
         let api_key = args.api_key_file.as_deref().map(key::first_line);
         let api_key = api_key.transpose()?.map(ApiKey::new).transpose()?;
-        let host = Host::new(&args.host, api_key.as_ref())?;
+        let host = Host::new(&args.host, api_key.as_ref())?.sealing(seal(&args.sealing)?);
         let manifest = match &args.manifest {
             Some(path) => read_manifest(path)?,
             None => host.manifest().await?,
         };
         Ok(Self {
             session: EncoderSession::open(owner, &key, &manifest)?,
-            host,
+            host: host.contacted().await?,
             key,
             manifest,
             long: match args.refuse_long {

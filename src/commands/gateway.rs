@@ -1,5 +1,4 @@
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,14 +6,15 @@ use anyhow::{Context, Result, anyhow, bail};
 use equicrypt_checkpoint::{model_config, read_json};
 use equicrypt_cipher::MasterKey;
 use equicrypt_gateway::{
-    ApiKey, Dialect, EncoderOwner, Epochs, Error, GatewayOptions, Host, Ledger, Model, Owner, Pool,
-    TOOL_FORMATS, Tap, TextModel, ToolFormat, Upstream, serve_gateway,
+    ApiKey, Dialect, EncoderOwner, Epochs, Error, GatewayOptions, Host, HostState, Ledger, Model,
+    Owner, Pool, Seal, TOOL_FORMATS, Tap, TextModel, ToolFormat, Upstream, serve_gateway,
 };
 use equicrypt_spec::Manifest;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::args::Gateway;
+use crate::args::{EngineName, Gateway, SealArgs};
+use crate::commands::sealing::{seals, state_folder};
 use crate::commands::tokens::read_manifest;
 use crate::key;
 use crate::terminal::Terminal;
@@ -35,6 +35,12 @@ async fn listen(args: &Gateway) -> Result<()> {
         let address = args.listen;
         format!("cannot listen on {address}; choose another address with --listen")
     })?;
+    let opens = matches!(args.engine, None | Some(EngineName::Equicrypt));
+    if !opens && !args.sealing.seal_to.is_empty() {
+        bail!(
+            "--seal-to: only equicrypt's server opens sealed requests; leave it out with another --engine"
+        );
+    }
     let tool_format = args.tool_format.as_deref().map(tool_format).transpose()?;
     let api_key = api_key(args.api_key_file.as_deref())?;
     // The owner's side is checked before any host hears of it.
@@ -56,7 +62,16 @@ async fn listen(args: &Gateway) -> Result<()> {
     let pool = Pool::open(upstreams, engine, manifest, Arc::clone(&ledger)).await?;
     let address: SocketAddr = listener.local_addr()?;
     let name = args.name.clone().unwrap_or_else(|| folder_name(args));
-    Terminal::new().line(&format!("serving {name} on http://{address}"))?;
+    let mut terminal = Terminal::new();
+    terminal.line(&format!("serving {name} on http://{address}"))?;
+    for line in pool
+        .states()
+        .iter()
+        .filter_map(|state| sealed_line(state, &args.sealing))
+    {
+        // Whoever read the address may have left.
+        let _ = terminal.line(&line);
+    }
     let mut terminate = signal(SignalKind::terminate())?;
     let stop = async move {
         tokio::select! {
@@ -72,6 +87,19 @@ async fn listen(args: &Gateway) -> Result<()> {
     };
     serve_gateway(listener, model, pool, tap, options, stop).await?;
     Ok(ledger.close()?)
+}
+
+/// Whether who is between here and a host that is in use reads token ids.
+fn sealed_line(state: &HostState, args: &SealArgs) -> Option<String> {
+    let (url, engine) = (&state.url, state.engine?);
+    Some(match &state.sealed_to {
+        _ if state.fault.is_some() => return None,
+        Some(fingerprint) => {
+            format!("sealed to {url}: {fingerprint}, which the host must print too")
+        }
+        None if args.unsealed => format!("not sealed to {url}: --unsealed"),
+        None => format!("not sealed to {url}: {engine} opens no sealed requests"),
+    })
 }
 
 /// The original model's side.
@@ -136,14 +164,17 @@ fn upstreams(args: &Gateway, tap: &Tap) -> Result<Vec<Upstream>> {
             );
         }
     }
-    let upstream = |(place, url): (usize, &String)| {
+    let seals = seals(&args.sealing, args.upstream.len())?;
+    let upstream = |((place, url), seal): ((usize, &String), Seal)| {
         let manifest = manifests.get(place).or(manifests.first());
         Ok(Upstream {
-            open: opener(args, url, tap)?,
+            open: opener(args, url, seal, tap)?,
             manifest: manifest.cloned(),
         })
     };
-    args.upstream.iter().enumerate().map(upstream).collect()
+    (args.upstream.iter().enumerate().zip(seals))
+        .map(upstream)
+        .collect()
 }
 
 /// What counts the tokens, in the file of this key and model.
@@ -153,34 +184,25 @@ fn ledger(args: &Gateway, manifest: &Manifest) -> Result<Ledger> {
         None => {
             let model: String = manifest.source_fingerprint.chars().take(16).collect();
             let name = format!("{}-{model}.json", manifest.key_id);
-            state_folder()?.join("equicrypt").join(name)
+            state_folder()
+                .context("the counts need a file; give --state FILE")?
+                .join(name)
         }
     };
     let ledger = Ledger::open(path, manifest, args.budget.tokens(manifest.homophones()))?;
     Ok(ledger.warning(|warning| eprintln!("equicrypt: {warning}")))
 }
 
-/// Where programs keep what should outlive them: the XDG Base Directory Specification, which ignores relative paths.
-fn state_folder() -> Result<PathBuf> {
-    let absolute = |name: &str| {
-        let path = PathBuf::from(std::env::var_os(name)?);
-        path.is_absolute().then_some(path)
-    };
-    absolute("XDG_STATE_HOME")
-        .or_else(|| Some(absolute("HOME")?.join(".local/state")))
-        .context("neither XDG_STATE_HOME nor HOME says where to keep counts; give --state FILE")
-}
-
 type Opener = Box<dyn Fn() -> Result<Host, Error> + Send + Sync>;
 
 /// How a host is reached, now and whenever it comes back.
-fn opener(args: &Gateway, url: &str, tap: &Tap) -> Result<Opener> {
+fn opener(args: &Gateway, url: &str, seal: Seal, tap: &Tap) -> Result<Opener> {
     let api_key = api_key(args.upstream_api_key_file.as_deref())?;
     let silence = Duration::from_secs(args.upstream_timeout);
     let (url, tap) = (url.to_owned(), tap.clone());
     let open = move || {
         let host = Host::new(&url, api_key.as_ref())?;
-        Ok(host.silent_for(silence).tapped(tap.clone()))
+        Ok((host.silent_for(silence).sealing(seal.clone())).tapped(tap.clone()))
     };
     // An address that cannot be used is an error now.
     open()?;

@@ -17,6 +17,7 @@ mod inspect;
 mod keygen;
 mod rekey;
 mod rerank;
+mod sealing;
 mod serve;
 mod tokenizer;
 mod tokens;

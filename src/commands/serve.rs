@@ -2,11 +2,12 @@ use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
 use equicrypt_engine::EngineOptions;
-use equicrypt_server::{ApiKey, Host, HostOptions, ServeOptions, serve};
+use equicrypt_server::{ApiKey, AppOptions, Host, HostOptions, Sealing, ServeOptions, serve};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::Serve;
+use crate::commands::sealing::{request_log, transport_secret};
 use crate::terminal::Terminal;
 
 pub(super) fn run(args: &Serve) -> Result<()> {
@@ -31,6 +32,17 @@ async fn listen(args: &Serve, key: Option<ApiKey>) -> Result<()> {
             args.listen
         )
     })?;
+    let (secret, kept) = transport_secret(args)?;
+    let sealing = Sealing::new(secret)?;
+    let sealing = if args.sealed_only {
+        sealing.only()
+    } else {
+        sealing
+    };
+    let opens = format!(
+        "sealed requests: {}, {kept}",
+        sealing.public().fingerprint()
+    );
     let engine = EngineOptions {
         max_batch: args.max_batch.into(),
         max_queue: args.max_queue.into(),
@@ -44,7 +56,10 @@ async fn listen(args: &Serve, key: Option<ApiKey>) -> Result<()> {
         },
     )?;
     let address: SocketAddr = listener.local_addr()?;
-    Terminal::new().line(&announcement(host.name(), address))?;
+    let mut terminal = Terminal::new();
+    terminal.line(&announcement(host.name(), address))?;
+    // Whoever read the address may have left.
+    let _ = terminal.line(&opens);
     let mut terminate = signal(SignalKind::terminate())?;
     let stop = async move {
         tokio::select! {
@@ -56,7 +71,11 @@ async fn listen(args: &Serve, key: Option<ApiKey>) -> Result<()> {
         listener,
         host,
         ServeOptions {
-            key,
+            app: AppOptions {
+                key,
+                sealing: Some(sealing),
+                log: request_log(args),
+            },
             ..ServeOptions::default()
         },
         stop,

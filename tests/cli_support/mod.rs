@@ -9,6 +9,7 @@
 
 pub mod chat_model;
 pub mod gguf;
+pub mod middle;
 pub mod recorder;
 pub mod server;
 pub mod weights;
@@ -17,6 +18,8 @@ use std::ffi::OsStr;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::UNIX_EPOCH;
 
 use equicrypt_cipher::write_key_file;
 use equicrypt_spec::Profile;
@@ -36,7 +39,17 @@ pub(crate) use args;
 pub fn command(args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_equicrypt"));
     command.args(args).env_remove("EQUICRYPT_LISTEN");
+    command.env("XDG_STATE_HOME", state_folder());
     piped(command)
+}
+
+/// Where a command may keep what outlives it: not in the developer's own folder, and in another one each time.
+fn state_folder() -> PathBuf {
+    static COUNT: AtomicUsize = AtomicUsize::new(0);
+    let count = COUNT.fetch_add(1, Ordering::Relaxed);
+    let since = UNIX_EPOCH.elapsed().unwrap().as_nanos();
+    let name = format!("state/{}-{since}-{count}", std::process::id());
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join(name)
 }
 
 /// The same where no file can be longer than this many blocks of 512 bytes.

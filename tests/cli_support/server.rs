@@ -14,7 +14,7 @@ pub struct Server {
     child: Child,
     address: String,
     /// Open, so that the server may print.
-    _out: BufReader<ChildStdout>,
+    out: BufReader<ChildStdout>,
 }
 
 impl Server {
@@ -37,7 +37,7 @@ impl Server {
     }
 
     /// Runs a command that serves; returns when it says that it does.
-    fn run(mut command: Command, folder: &Path) -> Self {
+    pub fn run(mut command: Command, folder: &Path) -> Self {
         let mut child = command.spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
@@ -53,8 +53,15 @@ impl Server {
         Self {
             address: address.trim_end().to_owned(),
             child,
-            _out: out,
+            out,
         }
+    }
+
+    /// What it prints next.
+    pub fn next_line(&mut self) -> String {
+        let mut line = String::new();
+        self.out.read_line(&mut line).unwrap();
+        line
     }
 
     /// `IP:PORT`.

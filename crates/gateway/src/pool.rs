@@ -350,6 +350,11 @@ impl Leased {
         self.stream.dialect()
     }
 
+    /// Whether it has an end that the host sealed.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.stream.is_sealed()
+    }
+
     /// The next step; `None` after the last one, or after an error.
     pub(crate) async fn next(&mut self) -> Option<Result<Step, Error>> {
         match self.first.take() {

@@ -59,6 +59,10 @@ impl Stream {
         self.answer.dialect
     }
 
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.incoming.is_sealed()
+    }
+
     /// The next step; `None` after the last one. After an error there is no next one either.
     pub async fn next(&mut self) -> Option<Result<Step, Error>> {
         if self.over {
@@ -71,7 +75,9 @@ impl Stream {
 
     async fn advance(&mut self) -> Result<Option<Step>, Error> {
         loop {
-            while let Some(event) = self.events.pop_front() {
+            while !self.answer.over
+                && let Some(event) = self.events.pop_front()
+            {
                 if event == "[DONE]" {
                     self.incoming.is_whole().await?;
                     return self.answer.end().map(|()| None);

@@ -231,7 +231,7 @@ impl Answer {
                 piece = self.finished(piece, Finish::Length);
             }
             if piece.finish.is_some() {
-                self.read_on().await;
+                self.read_on().await?;
             }
             if piece.finish.is_some() || !piece.text.is_empty() || !piece.tokens.is_empty() {
                 return Ok(piece);
@@ -360,10 +360,19 @@ impl Answer {
     }
 
     /// The counts come behind the end; and a connection that was read to its end can be used again.
-    async fn read_on(&mut self) {
+    ///
+    /// # Errors
+    /// Of a sealed answer, if it does not end as the host sealed it.
+    async fn read_on(&mut self) -> Result<(), Error> {
         let Some(mut stream) = self.stream.take() else {
-            return;
+            return Ok(());
         };
+        if stream.is_sealed() {
+            while let Some(step) = stream.next().await {
+                self.count(&step?).await?;
+            }
+            return Ok(());
+        }
         let rest = async {
             while let Some(Ok(step)) = stream.next().await {
                 self.count(&step).await?;
@@ -372,6 +381,7 @@ impl Answer {
         };
         // Whoever is late with the counts is not waited for.
         let _ = tokio::time::timeout(LAST_WORDS, rest).await;
+        Ok(())
     }
 
     /// Says whether the epoch's budget lets the answer go on.

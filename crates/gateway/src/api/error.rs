@@ -73,6 +73,9 @@ impl From<Error> for ApiError {
             Error::NoHost { .. }
             | Error::Connection { .. }
             | Error::OtherManifest { .. }
+            | Error::ChangedHostKey { .. }
+            | Error::NoHostKey { .. }
+            | Error::CannotOpen { .. }
             | Error::Refused { status: 503, .. } => {
                 (StatusCode::SERVICE_UNAVAILABLE, Some("host_unavailable"))
             }
@@ -82,6 +85,7 @@ impl From<Error> for ApiError {
             | Error::CutOff { .. }
             | Error::GaveUp { .. }
             | Error::EventTooLong { .. }
+            | Error::SealedAnswer { .. }
             | Error::Cipher(_) => (StatusCode::BAD_GATEWAY, Some("host_failed")),
             _ => (StatusCode::INTERNAL_SERVER_ERROR, None),
         };

@@ -75,6 +75,11 @@ impl Incoming {
         }
     }
 
+    /// Whether it has an end that the host sealed.
+    pub(crate) fn is_sealed(&self) -> bool {
+        self.opener.is_some()
+    }
+
     /// Reads on to the end that the host sealed, if it is sealed: what was read is all of it.
     pub(crate) async fn is_whole(&mut self) -> Result<(), Error> {
         let mut more = 0;
