@@ -5,6 +5,8 @@
 //! - `added_microseconds`: how much later an id arrives through the gateway than directly, at the median and at the 99th
 //!   percentile, of one stream at different rates; of a slow one most is the time that idle processors take to wake;
 //! - `relayed_per_core_second`: ids that the gateway relays for each second of processor time that it takes, 32 streams;
+//! - `sealed`: the same two with sealed requests, beside unsealed ones, in turn; of `relayed_per_core_second` also the middle
+//!   ratio, and microseconds of a whole request for one id;
 //! - `memory_mb`: its resident memory after 1,000 requests and after 10,000 more;
 //! - `of_direct`: with a folder of SmolLM2 in `EQUICRYPT_SMOLLM2`, tokens a second of 4 concurrent answers through the
 //!   gateway, as a share of those of the same requests to `equicrypt serve` itself.
@@ -33,6 +35,7 @@ use std::time::{Duration, Instant};
 
 use cli_support::server::{Server, http};
 use cli_support::{Place, args, equicrypt};
+use equicrypt_sealed::{CONTENT_TYPE, Head, SealedRequest, StreamSealer, TransportSecret, Window};
 use serde_json::{Value, json};
 
 const STREAMS: usize = 32;
@@ -47,7 +50,7 @@ fn main() {
     let manifest = std::fs::read_to_string(encrypted.join("equicrypt.json")).unwrap();
     let manifest: Value = serde_json::from_str(&manifest).unwrap();
     let mock = Mock::start(manifest);
-    let gateway = Gateway::start(&place, &model, &mock.url());
+    let gateway = Gateway::start(&place, &model, &mock.url(), &["--unsealed"]);
     let mut report = json!({ "tokenizer": if folder.is_some() { "SmolLM2" } else { "tiny" } });
 
     for rate in [200, 1000, 5000] {
@@ -63,19 +66,12 @@ fn main() {
 
     mock.pace(0);
     ask(&gateway.address, CHAT, &chat(TOKENS));
-    let (before, start) = (gateway.cpu_seconds(), Instant::now());
-    std::thread::scope(|scope| {
-        for _ in 0..STREAMS {
-            scope.spawn(|| ask(&gateway.address, CHAT, &chat(TOKENS)));
-        }
-    });
-    let (cpu, wall) = (
-        gateway.cpu_seconds() - before,
-        start.elapsed().as_secs_f64(),
-    );
-    let relayed = (STREAMS * TOKENS) as f64;
-    report["relayed_per_core_second"] = json!((relayed / cpu).round());
-    report["relayed_per_second"] = json!((relayed / wall).round());
+    let (per_core, per_second) = relayed(&gateway);
+    report["relayed_per_core_second"] = json!(per_core.round());
+    report["relayed_per_second"] = json!(per_second.round());
+
+    let sealing = Gateway::start(&place, &model, &mock.url(), &[]);
+    report["sealed"] = sealed(&mock, &gateway, &sealing);
 
     let requests = |count: usize| {
         std::thread::scope(|scope| {
@@ -96,10 +92,74 @@ fn main() {
     println!("{}", serde_json::to_string_pretty(&report).unwrap());
 }
 
+/// Ids a second of the gateway's processor time, and of time.
+fn relayed(gateway: &Gateway) -> (f64, f64) {
+    let (before, start) = (gateway.cpu_seconds(), Instant::now());
+    std::thread::scope(|scope| {
+        for _ in 0..STREAMS {
+            scope.spawn(|| ask(&gateway.address, CHAT, &chat(TOKENS)));
+        }
+    });
+    let cpu = gateway.cpu_seconds() - before;
+    let relayed = (STREAMS * TOKENS) as f64;
+    (relayed / cpu, relayed / start.elapsed().as_secs_f64())
+}
+
+/// What sealing costs, both ends together but for processor time.
+fn sealed(mock: &Mock, open: &Gateway, sealing: &Gateway) -> Value {
+    let mut ratios = Vec::new();
+    let (mut plain, mut with) = (Vec::new(), Vec::new());
+    for _ in 0..5 {
+        plain.push(relayed(open).0);
+        with.push(relayed(sealing).0);
+        ratios.extend(
+            with.last()
+                .zip(plain.last())
+                .map(|(with, plain)| with / plain),
+        );
+    }
+    let request = |gateway: &Gateway| {
+        let once = |_| {
+            let start = Instant::now();
+            ask(&gateway.address, CHAT, &chat(1));
+            start.elapsed().as_secs_f64()
+        };
+        middle((0..400).map(once).collect())
+    };
+    let pairs: Vec<_> = (0..5).map(|_| (request(open), request(sealing))).collect();
+    let micros = |values: Vec<f64>| (1e6 * middle(values)).round();
+    mock.pace(1000);
+    let delay = |gateway: &Gateway| {
+        percentile(
+            &delays(mock, &gateway.address, COMPLETIONS, &completion()),
+            0.5,
+        )
+    };
+    let waits: Vec<_> = (0..5).map(|_| (delay(open), delay(sealing))).collect();
+    mock.pace(0);
+    let both = |pairs: &[(f64, f64)]| {
+        let (open, sealed) = pairs.iter().copied().unzip();
+        json!({ "unsealed": micros(open), "sealed": micros(sealed) })
+    };
+    json!({
+        "relayed_per_core_second": {
+            "unsealed": middle(plain).round(), "sealed": middle(with).round(),
+            "ratio": (1000.0 * middle(ratios)).round() / 1000.0,
+        },
+        "request_microseconds": both(&pairs),
+        "microseconds_behind_the_host": both(&waits),
+    })
+}
+
+fn middle(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
 /// Tokens a second of 4 answers at once, through a gateway, as a share of those of the host itself: the middle of 5 pairs.
 fn real(place: &Place, model: &Path, encrypted: &Path) -> f64 {
     let host = Server::start(encrypted);
-    let gateway = Gateway::start(place, model, &host.url());
+    let gateway = Gateway::start(place, model, &host.url(), &[]);
     let rate = |address: &str, route: &str, body: &dyn Fn(usize) -> Value| {
         let start = Instant::now();
         let count = AtomicU64::new(0);
@@ -208,12 +268,21 @@ impl Mock {
         let (pace, sent) = (Arc::clone(&mock.pace), Arc::clone(&mock.sent));
         let size = manifest["vocab_size"].as_u64().unwrap();
         let models = json!({ "data": [{ "id": "mock", "equicrypt": manifest }] }).to_string();
+        let secret = Arc::new(TransportSecret::generate().unwrap());
         std::thread::spawn(move || {
             for socket in listener.incoming() {
                 let (pace, sent, models) = (Arc::clone(&pace), Arc::clone(&sent), models.clone());
+                let secret = Arc::clone(&secret);
                 // A client that leaves is no error.
                 std::thread::spawn(move || {
-                    drop(answer(socket.unwrap(), &models, size, &pace, &sent))
+                    drop(answer(
+                        socket.unwrap(),
+                        &models,
+                        &secret,
+                        size,
+                        &pace,
+                        &sent,
+                    ))
                 });
             }
         });
@@ -233,6 +302,7 @@ impl Mock {
 fn answer(
     mut socket: TcpStream,
     models: &str,
+    secret: &TransportSecret,
     size: u64,
     pace: &AtomicU64,
     sent: &Mutex<Vec<Instant>>,
@@ -258,43 +328,84 @@ fn answer(
         reader.read_exact(&mut body)?;
         if head.starts_with("GET ") {
             let kind = "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length";
-            socket.write_all(format!("{kind}: {}\r\n\r\n{models}", models.len()).as_bytes())?;
+            let key = json!({
+                "key": secret.public().unwrap().to_string(), "window": WINDOW.to_string(),
+            })
+            .to_string();
+            let body = if head.contains("/transport-key") {
+                &key
+            } else {
+                models
+            };
+            socket.write_all(format!("{kind}: {}\r\n\r\n{body}", body.len()).as_bytes())?;
             continue;
         }
+        let (body, mut seal) = match head.contains(CONTENT_TYPE) {
+            true => {
+                let sealed = SealedRequest::parse(&body).unwrap();
+                let (body, sealer) = sealed.open(secret, &format!("POST {GENERATE}")).unwrap();
+                let content_type = "text/event-stream".into();
+                let head = Head {
+                    status: 200,
+                    window: WINDOW,
+                    content_type,
+                };
+                (body, Some(sealer.start(&head).unwrap()))
+            }
+            false => (body, None),
+        };
         let request: Value = serde_json::from_slice(&body).unwrap();
         let tokens = request["sampling_params"]["max_tokens"].as_u64().unwrap();
         let stops: Vec<u64> =
             serde_json::from_value(request["sampling_params"]["stop_token_ids"].clone())
                 .unwrap_or_default();
+        let kind = if seal.is_some() {
+            CONTENT_TYPE
+        } else {
+            "text/event-stream"
+        };
         socket.write_all(
-            b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n",
+            format!("HTTP/1.1 200 OK\r\ncontent-type: {kind}\r\nconnection: close\r\n\r\n")
+                .as_bytes(),
         )?;
         let pause = Duration::from_micros(pace.load(Ordering::Relaxed));
         let ids = (0..)
             .map(|n: u64| n.wrapping_mul(7919) % size)
             .filter(|id| !stops.contains(id));
         let mut out = Vec::new();
+        let mut sealer: Option<StreamSealer> = None;
+        if let Some((start, stream)) = seal.take() {
+            out = start;
+            sealer = Some(stream);
+        }
         for (number, id) in (1..=tokens).zip(ids) {
             let finish = if number == tokens {
                 "\"length\""
             } else {
                 "null"
             };
-            write!(
-                out,
+            let event = format!(
                 "data: {{\"request_id\":\"generate-tokens-mock\",\"usage\":null,\"output_mode\":\"tokens\",\"choices\":[{{\"index\":0,\
                  \"finish_reason\":{finish},\"stop_reason\":null,\"token_ids\":[{id}],\"logprobs\":null}}]}}\n\n"
-            )?;
+            );
             if !pause.is_zero() {
                 std::thread::sleep(pause);
                 sent.lock().unwrap().push(Instant::now());
+            }
+            match &mut sealer {
+                Some(sealer) => out.extend(sealer.data(event.as_bytes()).unwrap()),
+                None => out.extend_from_slice(event.as_bytes()),
             }
             if !pause.is_zero() || out.len() > 1 << 14 {
                 socket.write_all(&out)?;
                 out.clear();
             }
         }
-        out.extend_from_slice(b"data: [DONE]\n\n");
+        let done = b"data: [DONE]\n\n";
+        match sealer {
+            Some(sealer) => out.extend(sealer.finish(done).unwrap()),
+            None => out.extend_from_slice(done),
+        }
         return socket.write_all(&out);
     }
 }
@@ -306,7 +417,7 @@ struct Gateway {
 }
 
 impl Gateway {
-    fn start(place: &Place, model: &Path, upstream: &str) -> Self {
+    fn start(place: &Place, model: &Path, upstream: &str, options: &[&str]) -> Self {
         let mut command = Command::new(env!("CARGO_BIN_EXE_equicrypt"));
         command.args(args![
             "gateway",
@@ -319,6 +430,7 @@ impl Gateway {
         ]);
         command
             .args(["--listen", "127.0.0.1:0", "--budget", "off"])
+            .args(options)
             .env("XDG_STATE_HOME", place.path("state"))
             .stdout(std::process::Stdio::piped());
         let mut child = command.spawn().unwrap();
@@ -359,6 +471,7 @@ impl Drop for Gateway {
     }
 }
 
+const WINDOW: Window = Window::from_bytes([7; 16]);
 const GENERATE: &str = "/inference/v1/generate";
 /// A letter in both tokenizers.
 const LETTER: u32 = 40;

@@ -26,6 +26,8 @@ impl Server {
     pub fn start_with(folder: &Path, options: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
         let mut command = command([OsStr::new("serve"), folder.as_os_str()]);
         command.args(options).env("EQUICRYPT_LISTEN", "127.0.0.1:0");
+        // So that it has the same transport key when it is started again.
+        command.env("XDG_STATE_HOME", folder.with_file_name("host-state"));
         Self::run(command, folder)
     }
 

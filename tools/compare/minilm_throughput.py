@@ -102,8 +102,11 @@ class Host:
     """`equicrypt serve` on a folder."""
 
     def __init__(self, binary: Path, folder: Path) -> None:
+        # Nothing of a measurement is kept.
+        self.state = tempfile.TemporaryDirectory()
+        env = {**os.environ, "XDG_STATE_HOME": self.state.name}
         self.process = subprocess.Popen([binary, "serve", folder, "--listen", "127.0.0.1:0"], stdout=subprocess.PIPE,
-                                        text=True)
+                                        text=True, env=env)
         self.url = self.process.stdout.readline().split(" on ")[-1].strip()
 
     def embed(self, ids: list[list[int]]) -> "np.ndarray":
@@ -121,6 +124,7 @@ class Host:
     def __exit__(self, *_: object) -> None:
         self.process.terminate()
         self.process.wait()
+        self.state.cleanup()
 
 
 if __name__ == "__main__":

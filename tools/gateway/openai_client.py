@@ -308,7 +308,7 @@ def main() -> None:
         with Served(binary, "serve", folder / "chat", "--listen", "127.0.0.1:0") as host:
             wire = Wire(host.url)
             with Served(binary, "gateway", "--model", args.smollm2, "--key", key, "--upstream", wire.url,
-                        "--listen", "127.0.0.1:0") as gateway:
+                        "--listen", "127.0.0.1:0", "--unsealed") as gateway:
                 chats = Chats(OpenAI(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0), host)
                 for name in [name for name in vars(Chats) if not name.startswith("_") and name != "ask"]:
                     check(name, getattr(chats, name))
