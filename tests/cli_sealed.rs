@@ -283,7 +283,8 @@ fn cut(frames: &mut Vec<Vec<u8>>) {
 }
 
 fn swap(frames: &mut Vec<Vec<u8>>) {
-    frames.swap(4, 5);
+    let frame = frames.remove(4);
+    frames.insert(5, frame);
 }
 
 fn repeat(frames: &mut Vec<Vec<u8>>) {

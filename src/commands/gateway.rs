@@ -35,8 +35,7 @@ async fn listen(args: &Gateway) -> Result<()> {
         let address = args.listen;
         format!("cannot listen on {address}; choose another address with --listen")
     })?;
-    let opens = matches!(args.engine, None | Some(EngineName::Equicrypt));
-    if !opens && !args.sealing.seal_to.is_empty() {
+    if !may_open(args) && !args.sealing.seal_to.is_empty() {
         bail!(
             "--seal-to: only equicrypt's server opens sealed requests; leave it out with another --engine"
         );
@@ -87,6 +86,11 @@ async fn listen(args: &Gateway) -> Result<()> {
     };
     serve_gateway(listener, model, pool, tap, options, stop).await?;
     Ok(ledger.close()?)
+}
+
+/// Whether hosts may be able to open sealed requests.
+fn may_open(args: &Gateway) -> bool {
+    matches!(args.engine, None | Some(EngineName::Equicrypt))
 }
 
 /// Whether who is between here and a host that is in use reads token ids.
@@ -164,7 +168,10 @@ fn upstreams(args: &Gateway, tap: &Tap) -> Result<Vec<Upstream>> {
             );
         }
     }
-    let seals = seals(&args.sealing, args.upstream.len())?;
+    let seals = match may_open(args) {
+        true => seals(&args.sealing, hosts)?,
+        false => vec![Seal::Off; hosts],
+    };
     let upstream = |((place, url), seal): ((usize, &String), Seal)| {
         let manifest = manifests.get(place).or(manifests.first());
         Ok(Upstream {
