@@ -176,6 +176,7 @@ fn all_schemes_stand_side_by_side() {
     assert_eq!(
         files,
         [
+            "curves.md",
             "frontier.svg",
             "injected-document.svg",
             "known-pairs.svg",
