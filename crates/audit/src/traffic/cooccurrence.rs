@@ -2,9 +2,9 @@
 
 use super::align::{Candidates, align};
 use super::assign::{Assigned, assign};
-use super::contexts::{Evidence, Labels, Neighbours};
 use super::coordinates::Coordinates;
-use super::frequency::ranks;
+use super::judge::Judge;
+use super::side::Side;
 use super::{Log, Prior};
 use crate::evidence::{Guesses, NO_GUESS, Pair};
 
@@ -219,163 +219,6 @@ fn likeliest(probabilities: &[f32], columns: &[u32]) -> Vec<(u32, f32)> {
     choices
 }
 
-/// One side's ids by falling frequency, and how often each homophone occurs.
-struct Side {
-    ids: Vec<u32>,
-    counts: Vec<f64>,
-    /// The rank of each id by frequency; [`u32::MAX`] for those that do not occur.
-    rank: Vec<u32>,
-    /// How many cipher ids each id stands for.
-    width: Vec<u32>,
-    tokens: f64,
-}
-
-impl Side {
-    fn of_log(log: &Log<'_>) -> Self {
-        let seen = log.traffic.counts(log.cipher_ids);
-        let mut ids: Vec<u32> = (0u32..).take(log.cipher_ids).collect();
-        ids.retain(|id| seen[*id as usize] >= LEAST);
-        ids.sort_by_key(|id| std::cmp::Reverse(seen[*id as usize]));
-        let rank = rank_of(&ids, log.cipher_ids, &vec![1; log.cipher_ids]);
-        Self {
-            ids,
-            counts: seen.iter().map(|count| f64::from(*count)).collect(),
-            rank,
-            width: vec![1; log.cipher_ids],
-            tokens: log.traffic.ids().len() as f64,
-        }
-    }
-
-    fn of_prior(prior: &Prior<'_>) -> Self {
-        let size = prior.homophones.len();
-        let mut ids = ranks(prior);
-        ids.dedup();
-        let counts = prior.text.counts(size);
-        let counts = counts.iter().zip(prior.homophones);
-        Self {
-            rank: rank_of(&ids, size, prior.homophones),
-            ids,
-            counts: counts.map(|(n, m)| f64::from(*n) / f64::from(*m)).collect(),
-            width: prior.homophones.to_vec(),
-            tokens: prior.text.ids().len() as f64,
-        }
-    }
-
-    /// Ranks of flattened ids say nothing: what they are taken for has one.
-    fn rank_as_guessed(&mut self, plain: &Side, guesses: &Guesses) {
-        for (rank, guess) in self.rank.iter_mut().zip(guesses) {
-            if let Some(of_guess) = plain.rank.get(*guess as usize) {
-                *rank = *of_guess;
-            }
-        }
-    }
-
-    /// The most frequent ids that stand for `count` cipher ids in all.
-    fn first(&self, count: usize) -> &[u32] {
-        let mut left = count as i64;
-        let end = self.ids.iter().position(|id| {
-            left -= i64::from(self.width[*id as usize]);
-            left < 0
-        });
-        &self.ids[..end
-            .unwrap_or(self.ids.len())
-            .max(count.min(self.ids.len()).min(FEW))]
-    }
-
-    /// Names where there are some, ranges of ranks for all others.
-    fn labels(&self, names: &[Option<u32>], named: u32) -> Labels {
-        let range = |rank: u32| RANGES.partition_point(|end| *end <= rank) as u32;
-        let label = |(rank, name): (&u32, &Option<u32>)| name.unwrap_or(named + range(*rank));
-        Labels {
-            of: self.rank.iter().zip(names).map(label).collect(),
-        }
-    }
-}
-
-fn rank_of(ids: &[u32], size: usize, width: &[u32]) -> Vec<u32> {
-    let mut rank = vec![u32::MAX; size];
-    let mut next = 0;
-    for id in ids {
-        rank[*id as usize] = next;
-        next += width[*id as usize];
-    }
-    rank
-}
-
-/// What plain ids have for neighbours, under their names.
-struct Judge<'a> {
-    cipher: &'a Side,
-    plain: &'a Side,
-    columns: &'a [u32],
-    labels: Labels,
-    kinds: usize,
-    /// One for each of [`DISTANCES`].
-    evidence: Vec<Evidence>,
-}
-
-impl<'a> Judge<'a> {
-    fn new(
-        cipher: &'a Side,
-        plain: &'a Side,
-        prior: &Prior<'_>,
-        columns: &'a [u32],
-        named: &[Pair],
-    ) -> Self {
-        let (mut cipher_names, mut plain_names) =
-            (vec![None; cipher.rank.len()], vec![None; plain.rank.len()]);
-        let mut names = 0;
-        for pair in named {
-            let name = *plain_names[pair.plain as usize].get_or_insert_with(|| {
-                names += 1;
-                names - 1
-            });
-            cipher_names[pair.cipher as usize] = Some(name);
-        }
-        let kinds = names as usize + RANGES.len() + 1;
-        let plain_labels = plain.labels(&plain_names, names);
-        let evidence = DISTANCES.iter().map(|(distance, _)| {
-            Evidence::new(
-                prior.text,
-                columns,
-                &plain_labels,
-                kinds,
-                *distance,
-                SMOOTHING,
-            )
-        });
-        Self {
-            cipher,
-            plain,
-            columns,
-            labels: cipher.labels(&cipher_names, names),
-            kinds,
-            evidence: evidence.collect(),
-        }
-    }
-
-    /// Log-likelihoods, a row a cipher id, a column a plain id.
-    fn score(&self, log: &Log<'_>, rows: &[u32]) -> Vec<f32> {
-        let mut scores = vec![0.0f32; rows.len() * self.columns.len()];
-        for ((distance, weight), evidence) in DISTANCES.iter().zip(&self.evidence) {
-            Neighbours::count(log.traffic, rows, &self.labels, self.kinds, *distance)
-                .add_likelihood(evidence, *weight, &mut scores);
-        }
-        for (row, cipher_id) in scores.chunks_exact_mut(self.columns.len().max(1)).zip(rows) {
-            let seen = self.cipher.counts[*cipher_id as usize];
-            let scale = (TRUST / seen.sqrt()) as f32;
-            let frequency = (seen / self.cipher.tokens).ln();
-            for (value, plain_id) in row.iter_mut().zip(self.columns) {
-                let known = self.plain.counts[*plain_id as usize] + 0.5;
-                let variance = SPREAD * SPREAD + 1.0 / seen + 1.0 / known;
-                let apart = frequency - (known / self.plain.tokens).ln();
-                let unigram = -0.5 * (apart * apart / variance + variance.ln());
-                *value = *value * scale + unigram as f32;
-            }
-        }
-        scores
-    }
-}
-
 /// How many cipher ids are matched in each round.
 fn widths(all: usize) -> Vec<usize> {
     let widest = all.min(WIDEST);
@@ -387,14 +230,6 @@ fn widths(all: usize) -> Vec<usize> {
     widths
 }
 
-/// Where each range of ranks ends.
-const RANGES: &[u32] = &[
-    1, 2, 3, 4, 5, 7, 9, 12, 16, 22, 30, 45, 70, 110, 180, 300, 600, 1200, 3000, 8000,
-];
-/// How far away neighbours are, and what they count.
-const DISTANCES: &[(isize, f32)] = &[(1, 1.0), (-1, 1.0), (2, 0.5), (-2, 0.5)];
-/// Occurrences below which a cipher id is left alone.
-const LEAST: u32 = 2;
 /// From which probability on an id gets a name of its own.
 const SURE: f32 = 0.4;
 /// Fewer sure ones than this do not do: all that match both ways get names.
@@ -410,7 +245,3 @@ const CHOICES: usize = 8;
 const NARROWEST: usize = 150;
 const WIDEST: usize = 6_000;
 const STEPS: i32 = 13;
-const SMOOTHING: f64 = 30.0;
-const TRUST: f64 = 0.7;
-/// By how much the logarithm of a frequency differs from text to text.
-const SPREAD: f64 = 0.3;

@@ -13,8 +13,10 @@ mod coordinates;
 mod corpus;
 mod fluency;
 mod frequency;
+mod judge;
 mod language;
 mod oracle;
+mod side;
 mod template;
 #[cfg(test)]
 mod tests;
