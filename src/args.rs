@@ -327,6 +327,10 @@ pub(crate) struct Serve {
         default_value = "127.0.0.1:8700"
     )]
     pub(crate) listen: SocketAddr,
+    /// How the weights of a decoder are kept; it computes in f32 with each. f32 keeps bf16 weights as they are, so that bf16 saves
+    /// memory only where a model is stored in f32 or f16
+    #[arg(long, value_enum, default_value_t = StorageName::F32)]
+    pub(crate) dtype: StorageName,
     /// Requests decoded together, at most
     #[arg(long, value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..))]
     pub(crate) max_batch: u16,
@@ -346,6 +350,18 @@ pub(crate) struct Serve {
     /// Say on standard error of each request its route, status, bytes and milliseconds; never what is in it
     #[arg(long)]
     pub(crate) log_requests: bool,
+}
+
+/// How a server keeps weights.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum StorageName {
+    /// As they are
+    F32,
+    /// Rounded to bfloat16
+    Bf16,
+    /// Eight bits each, and a scale for 32 of them
+    #[value(name = "q8_0")]
+    Q8_0,
 }
 
 #[derive(clap::Args)]

@@ -156,6 +156,18 @@ fn a_host_with_a_bearer_token_demands_it() {
 }
 
 #[test]
+fn answers_come_from_weights_kept_in_any_way() {
+    let place = Place::new();
+    let folder = place.encrypted();
+    for dtype in ["f32", "bf16", "q8_0"] {
+        let server = Server::start_with(&folder, ["--dtype", dtype]);
+        let ran = ask(&place, &server.url(), "What is the sky?", &[]);
+        assert!(!ran.succeeds().trim().is_empty(), "{dtype}");
+    }
+    equicrypt(args!["serve", &folder, "--dtype", "q4_k"]).is_misused_saying(&["q4_k", "q8_0"]);
+}
+
+#[test]
 fn a_server_that_cannot_start_says_why() {
     let place = Place::new();
     let folder = place.encrypted();

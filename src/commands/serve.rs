@@ -1,12 +1,12 @@
 use std::net::SocketAddr;
 
 use anyhow::{Context, Result};
-use equicrypt_engine::EngineOptions;
+use equicrypt_engine::{EngineOptions, Precision};
 use equicrypt_server::{ApiKey, AppOptions, Host, HostOptions, Sealing, ServeOptions, serve};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::args::Serve;
+use crate::args::{StorageName, Serve};
 use crate::commands::sealing::{request_log, transport_secret};
 use crate::terminal::Terminal;
 
@@ -51,6 +51,7 @@ async fn listen(args: &Serve, key: Option<ApiKey>) -> Result<()> {
     let host = Host::open(
         &args.folder,
         HostOptions {
+            precision: precision(args.dtype),
             engine,
             ..HostOptions::default()
         },
@@ -81,6 +82,14 @@ async fn listen(args: &Serve, key: Option<ApiKey>) -> Result<()> {
         stop,
     )
     .await?)
+}
+
+fn precision(dtype: StorageName) -> Precision {
+    match dtype {
+        StorageName::F32 => Precision::F32,
+        StorageName::Bf16 => Precision::Bf16,
+        StorageName::Q8_0 => Precision::Q8_0,
+    }
 }
 
 /// The line that a server prints once it answers.

@@ -1,6 +1,6 @@
 //! Tokens a second of the decoder: prompts, one answer, several answers at once.
 //!
-//!     EQUICRYPT_SMOLLM2=DIR EQUICRYPT_BENCH_JSON=FILE cargo bench -p equicrypt-engine --bench decode [-- NAME]
+//!     EQUICRYPT_SMOLLM2=DIR EQUICRYPT_DTYPE=f32|bf16|q8_0 EQUICRYPT_BENCH_JSON=FILE cargo bench -p equicrypt-engine --bench decode [-- NAME]
 //!
 //! Without a folder, a model of the sizes of SmolLM2-135M with meaningless weights stands in: the time
 //! does not depend on their values. Each figure is the best of some repetitions, because whatever else
@@ -22,12 +22,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (model, decoder) = match std::env::var_os("EQUICRYPT_SMOLLM2") {
         Some(dir) => {
             let checkpoint = Checkpoint::open(Path::new(&dir))?;
-            ("SmolLM2-135M", Decoder::load(&checkpoint, Precision::F32)?)
+            ("SmolLM2-135M", Decoder::load(&checkpoint, precision()?)?)
         }
         None => ("the sizes of SmolLM2-135M", stand_in()?),
     };
     let load = start.elapsed().as_secs_f64();
-    println!("{model}, f32, {} threads, loaded in {load:.2} s", threads());
+    println!(
+        "{model}, {:?}, {} threads, loaded in {load:.2} s",
+        precision()?,
+        threads()
+    );
     println!("{:<34}{:>14}{:>14}", "", "best tokens/s", "median");
     let mut figures = Map::new();
     figures.insert("load_seconds".into(), json!(load));
@@ -155,13 +159,22 @@ fn stand_in() -> Result<Decoder, Box<dyn Error>> {
         "rms_norm_eps": 1e-5, "rope_theta": 100000, "max_position_embeddings": 8192,
         "tie_word_embeddings": true,
     }))?;
-    let decoder = Decoder::from_tensors(config, Precision::F32, &mut |tensor| {
+    let decoder = Decoder::from_tensors(config, precision()?, &mut |tensor| {
         let len = tensor.shape.iter().product::<usize>() as u64;
         Ok((0..len)
             .map(|i| ((i * 2_654_435_761) % 1024) as f64 / 16384.0 - 0.03125)
             .collect())
     })?;
     Ok(decoder)
+}
+
+fn precision() -> Result<Precision, Box<dyn Error>> {
+    match std::env::var("EQUICRYPT_DTYPE").as_deref() {
+        Err(_) | Ok("f32") => Ok(Precision::F32),
+        Ok("bf16") => Ok(Precision::Bf16),
+        Ok("q8_0") => Ok(Precision::Q8_0),
+        Ok(other) => Err(format!("EQUICRYPT_DTYPE is f32, bf16 or q8_0, not {other:?}").into()),
+    }
 }
 
 fn threads() -> usize {

@@ -49,6 +49,17 @@ pub enum Error {
         /// As it was read.
         found: usize,
     },
+    /// A weight cannot be kept in eight bits.
+    #[error(
+        "tensor {name:?} has a number that is not finite or too large for q8_0; serve the model in f32"
+    )]
+    Unquantised {
+        /// The last tensor of the linear layer.
+        name: String,
+    },
+    /// Encoders are computed with their weights as they are.
+    #[error("bf16 and q8_0 are for decoders; an encoder is served in f32")]
+    EncoderPrecision,
     /// A linear layer answered with another shape than it was asked for.
     #[error("linear layer {layer}: expected an answer of shape {expected:?}, found {found:?}")]
     LinearShape {

@@ -2,16 +2,22 @@
 //! what its cache went through.
 #![allow(clippy::unwrap_used, reason = "a test that fails may panic")]
 
+use equicrypt_checkpoint::gguf::GgmlType;
 use equicrypt_engine::{
     Chunk, Decoder, Error, KvCache, Linear, LinearId, Linears, Precision, Rows, Values, Want,
 };
-use equicrypt_spec::ModelConfig;
+use equicrypt_spec::{Kind, ModelConfig};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
 mod tiny;
 
-const PRECISIONS: [Precision; 2] = [Precision::F32, Precision::F64];
+const PRECISIONS: [Precision; 4] = [
+    Precision::F32,
+    Precision::F64,
+    Precision::Bf16,
+    Precision::Q8_0,
+];
 
 fn config() -> Value {
     json!({
@@ -295,5 +301,45 @@ fn linear_layers_may_be_computed_elsewhere() {
         .zip(whole(&elsewhere, &tokens).iter().flatten())
     {
         assert!((a - b).abs() < 1e-9, "{a} {b}");
+    }
+}
+
+#[test]
+fn rounded_weights_are_those_of_the_format_and_no_others() {
+    let config = json!({
+        "model_type": "llama", "vocab_size": 61, "hidden_size": 32, "intermediate_size": 64,
+        "num_hidden_layers": 2, "num_attention_heads": 2, "num_key_value_heads": 1, "head_dim": 16,
+        "max_position_embeddings": 90,
+    });
+    let rounded = |precision: Precision| {
+        let config = ModelConfig::from_json(&config).unwrap();
+        Decoder::from_tensors(config, Precision::F32, &mut |tensor| {
+            let values = tiny::values(tensor).into_iter().map(|value| value as f32);
+            let values: Vec<f32> = values.collect();
+            let is_kept = matches!(tensor.row.kind, Kind::Linear { .. });
+            let values = match precision {
+                Precision::Bf16 if is_kept => {
+                    let round = |value: &f32| half::bf16::from_f32(*value).to_f32();
+                    values.iter().map(round).collect()
+                }
+                Precision::Q8_0 if is_kept => {
+                    let mut blocks = vec![0; values.len() / 32 * 34];
+                    assert!(GgmlType::Q8_0.quantize(&values, &mut blocks));
+                    let mut rounded = vec![0.0; values.len()];
+                    GgmlType::Q8_0.dequantize(&blocks, &mut rounded);
+                    rounded
+                }
+                _ => values,
+            };
+            Ok(values.into_iter().map(f64::from).collect())
+        })
+        .unwrap()
+    };
+    let tokens = tokens(40, 1);
+    let exact = whole(&tiny::decoder(&config, Precision::F32), &tokens);
+    for precision in [Precision::Bf16, Precision::Q8_0] {
+        let found = whole(&tiny::decoder(&config, precision), &tokens);
+        assert_eq!(found, whole(&rounded(precision), &tokens), "{precision:?}");
+        assert_ne!(found, exact);
     }
 }

@@ -40,10 +40,12 @@ struct Builder<'a, 'l, T> {
 impl<T: Real> Builder<'_, '_, T> {
     fn model(mut self) -> Result<Model<T>, Error> {
         let config = self.config;
-        let embedding = Arc::new(self.weights.matrix(config, Role::Embed, None)?);
+        let is_head = self.linears.is_none() && config.tied_head;
+        let embedding = self.weights.embedding(config, Role::Embed, is_head)?;
+        let embedding = Arc::new(embedding);
         let positions = match config.learned_positions {
             0 => None,
-            _ => Some(self.weights.matrix(config, Role::PositionEmbed, None)?),
+            _ => Some(self.weights.embedding(config, Role::PositionEmbed, false)?),
         };
         let layers = (0..config.layers).map(|layer| self.layer(layer));
         let layers = layers.collect::<Result<_, _>>()?;

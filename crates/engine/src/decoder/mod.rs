@@ -15,17 +15,34 @@ pub(crate) use cache::{PAGE, Pages};
 pub use chunk::{Chunk, Logits, Want};
 
 use crate::Error;
+use crate::kernel::{Storage, awake};
 use crate::layers::{Linears, Weights};
 use cache::AnyPages;
 use model::Model;
 
-/// In which precision a decoder stores its weights and computes.
+/// How a model's weights are kept, and in which precision it computes. Results do not depend on the batch in any of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Precision {
-    /// For serving.
+    /// In f32. Weights that bfloat16 can express are kept so: half the memory traffic, the same bits.
     F32,
-    /// For the equivalence of two models up to 1e-9.
+    /// In f64, for the equivalence of two models up to 1e-9.
     F64,
+    /// Linear layers' weights rounded to bfloat16; computing in f32.
+    Bf16,
+    /// Linear layers' weights in blocks of 32 with eight bits each and a common f16 (GGML's Q8_0), but for those that choose
+    /// experts and rows that are no whole blocks; computing in f32 on exactly those numbers.
+    Q8_0,
+}
+
+impl Precision {
+    /// How linear layers are kept.
+    pub(crate) fn storage(self) -> Storage {
+        match self {
+            Self::F32 | Self::F64 => Storage::Exact,
+            Self::Bf16 => Storage::Half,
+            Self::Q8_0 => Storage::Blocks,
+        }
+    }
 }
 
 /// A decoder with its weights. One is enough for any number of sequences and threads: what belongs
@@ -33,6 +50,8 @@ pub enum Precision {
 pub struct Decoder {
     config: ModelConfig,
     model: AnyModel,
+    /// Whether no linear layer is computed elsewhere.
+    is_local: bool,
 }
 
 enum AnyModel {
@@ -52,19 +71,24 @@ impl Decoder {
             .tensors()
             .map(|t| (t.name.as_str(), t.shape.as_slice()));
         let tensors = config.architecture.check(&config, header)?;
+        let storage = precision.storage();
         let model = match precision {
-            Precision::F32 => {
+            Precision::F32 | Precision::Bf16 | Precision::Q8_0 => {
                 let read = |name: &str| checkpoint.read_f32(name);
-                let weights = Weights::read_checkpoint(checkpoint, tensors, read)?;
+                let weights = Weights::read_checkpoint(checkpoint, tensors, storage, read)?;
                 AnyModel::F32(Model::new(&config, weights, None)?)
             }
             Precision::F64 => {
                 let read = |name: &str| checkpoint.read_f64(name);
-                let weights = Weights::read_checkpoint(checkpoint, tensors, read)?;
+                let weights = Weights::read_checkpoint(checkpoint, tensors, storage, read)?;
                 AnyModel::F64(Model::new(&config, weights, None)?)
             }
         };
-        Ok(Self { config, model })
+        Ok(Self {
+            config,
+            model,
+            is_local: true,
+        })
     }
 
     /// Makes a model in memory: `read` gives the values of each tensor of the table, row-major.
@@ -117,6 +141,13 @@ impl Decoder {
     /// If a chunk is empty, has an id outside the vocabulary, exceeds the context, or came with a
     /// foreign cache. Then all caches are as they were.
     pub fn forward(&self, chunks: &mut [Chunk<'_>]) -> Result<Vec<Logits>, Error> {
+        match self.is_local {
+            true => awake(|| self.forward_here(chunks)),
+            false => self.forward_here(chunks),
+        }
+    }
+
+    fn forward_here(&self, chunks: &mut [Chunk<'_>]) -> Result<Vec<Logits>, Error> {
         let vocab = self.config.vocab_size;
         match &self.model {
             AnyModel::F32(model) => {
@@ -147,24 +178,27 @@ impl Decoder {
         let local = linear.is_none();
         let mut tensors = config.architecture.tensors(&config);
         tensors.retain(|tensor| local || Weights::<f64>::is_local(tensor));
+        let storage = precision.storage();
         let model = match precision {
-            Precision::F32 => {
+            Precision::F32 | Precision::Bf16 | Precision::Q8_0 => {
                 let mut read = |tensor: &TensorSpec| {
                     Ok(read(tensor)?
                         .into_iter()
                         .map(|value| value as f32)
                         .collect())
                 };
-                AnyModel::F32(Model::new(
-                    &config,
-                    Weights::read(tensors, &mut read)?,
-                    linear,
-                )?)
+                let weights = Weights::read(tensors, storage, &mut read)?;
+                AnyModel::F32(Model::new(&config, weights, linear)?)
             }
             Precision::F64 => {
-                AnyModel::F64(Model::new(&config, Weights::read(tensors, read)?, linear)?)
+                let weights = Weights::read(tensors, storage, read)?;
+                AnyModel::F64(Model::new(&config, weights, linear)?)
             }
         };
-        Ok(Self { config, model })
+        Ok(Self {
+            config,
+            model,
+            is_local: local,
+        })
     }
 }

@@ -32,7 +32,7 @@ struct Builder<'a, T> {
 impl<T: Real> Builder<'_, T> {
     fn model(mut self) -> Result<Model<T>, Error> {
         let config = self.config;
-        let embedding = self.weights.matrix(config, Role::Embed, None)?;
+        let embedding = self.weights.embedding(config, Role::Embed, false)?;
         let layers = (0..config.layers).map(|layer| self.layer(layer));
         let layers = layers.collect::<Result<_, _>>()?;
         Ok(Model {
@@ -132,7 +132,7 @@ impl<T: Real> Builder<'_, T> {
     fn table(&mut self, role: Role) -> Result<Option<Matrix<T>>, Error> {
         let config = self.config;
         match config.architecture.row(role, config, None) {
-            Some(_) => Ok(Some(self.weights.matrix(config, role, None)?)),
+            Some(_) => Ok(Some(self.weights.embedding(config, role, false)?)),
             None => Ok(None),
         }
     }

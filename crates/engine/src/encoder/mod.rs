@@ -17,6 +17,7 @@ use equicrypt_spec::{ModelConfig, TensorSpec};
 pub use engine::{EncodeRequest, EncoderEngine, EncoderOptions, Encoding};
 pub use text::{Part, Text, Vectors};
 
+use crate::kernel::Storage;
 use crate::layers::Weights;
 use crate::{Error, Precision};
 use model::Model;
@@ -37,24 +38,27 @@ impl Encoder {
     /// the architecture's table both ways before any weight is read.
     ///
     /// # Errors
-    /// If `config.json`, `modules.json`, the header or the data are not those of a supported encoder.
+    /// If `config.json`, `modules.json`, the header or the data are not those of a supported encoder; if `precision` is one of
+    /// those that only decoders have.
     pub fn load(checkpoint: &Checkpoint, precision: Precision) -> Result<Self, Error> {
         let config = checkpoint.model_config()?;
         let header = checkpoint
             .tensors()
             .map(|t| (t.name.as_str(), t.shape.as_slice()));
         let tensors = config.architecture.check(&config, header)?;
+        let storage = Storage::Exact;
         let model = match precision {
             Precision::F32 => {
                 let read = |name: &str| checkpoint.read_f32(name);
-                let weights = Weights::read_checkpoint(checkpoint, tensors, read)?;
+                let weights = Weights::read_checkpoint(checkpoint, tensors, storage, read)?;
                 AnyModel::F32(Model::new(&config, weights)?)
             }
             Precision::F64 => {
                 let read = |name: &str| checkpoint.read_f64(name);
-                let weights = Weights::read_checkpoint(checkpoint, tensors, read)?;
+                let weights = Weights::read_checkpoint(checkpoint, tensors, storage, read)?;
                 AnyModel::F64(Model::new(&config, weights)?)
             }
+            Precision::Bf16 | Precision::Q8_0 => return Err(Error::EncoderPrecision),
         };
         Ok(Self { config, model })
     }
@@ -69,15 +73,21 @@ impl Encoder {
         read: &mut dyn FnMut(&TensorSpec) -> Result<Vec<f64>, Error>,
     ) -> Result<Self, Error> {
         let tensors = config.architecture.tensors(&config);
+        let storage = Storage::Exact;
         let model = match precision {
             Precision::F32 => {
                 let mut single = |tensor: &TensorSpec| {
                     let values = read(tensor)?;
                     Ok(values.into_iter().map(|value| value as f32).collect())
                 };
-                AnyModel::F32(Model::new(&config, Weights::read(tensors, &mut single)?)?)
+                let weights = Weights::read(tensors, storage, &mut single)?;
+                AnyModel::F32(Model::new(&config, weights)?)
             }
-            Precision::F64 => AnyModel::F64(Model::new(&config, Weights::read(tensors, read)?)?),
+            Precision::F64 => {
+                let weights = Weights::read(tensors, storage, read)?;
+                AnyModel::F64(Model::new(&config, weights)?)
+            }
+            Precision::Bf16 | Precision::Q8_0 => return Err(Error::EncoderPrecision),
         };
         Ok(Self { config, model })
     }

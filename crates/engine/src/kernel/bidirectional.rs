@@ -149,6 +149,7 @@ impl<T: Real> WithSimd for OneHead<'_, '_, T> {
                     y: scores,
                     y_stride: columns,
                     adds: false,
+                    continues: false,
                 },
             );
             for (row, total) in totals.iter_mut().enumerate().take(rows) {
@@ -182,6 +183,7 @@ impl<T: Real> WithSimd for OneHead<'_, '_, T> {
                     y: context,
                     y_stride: value_dim,
                     adds: false,
+                    continues: false,
                 },
             );
             for (context, total) in context.chunks_exact_mut(value_dim).zip(totals) {

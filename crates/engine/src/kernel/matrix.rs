@@ -1,42 +1,105 @@
-use std::ops::Range;
+use equicrypt_checkpoint::gguf::GgmlType;
+use pulp::{Arch, Simd, WithSimd};
+use rayon::prelude::*;
 
+use super::memory::Aligned;
+use super::panels::PANEL_VECTORS;
 use super::real::Weight;
-use super::{Real, add};
+use super::{Numbers, Real};
 
-/// A weight matrix `[rows, columns]`, row-major.
+/// How the weights of a linear layer are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Storage {
+    /// As they are: as bfloat16 where that loses nothing.
+    Exact,
+    /// Rounded to bfloat16.
+    Half,
+    /// As eight bits each, times an f16 that [`BLOCK`] neighbours in a row share: GGML's Q8_0. Rows that are not whole blocks
+    /// are kept exactly.
+    Blocks,
+}
+
+/// A weight matrix `[rows, columns]`, cut into panels of neighbouring rows that stand one after the other, each column by
+/// column: what leads from one input to a panel of outputs is read as it lies. A panel is [`PANEL_VECTORS`] registers wide; what
+/// fills up the last one is zero.
 pub(crate) struct Matrix<T> {
+    /// The instructions whose registers the panels are made for.
+    arch: Arch,
+    /// Numbers in such a register.
+    lanes: usize,
     rows: usize,
     columns: usize,
-    values: Numbers<T>,
+    stored: Stored<T>,
 }
 
-/// Weights as they are stored.
-///
-/// Values that bfloat16 can express without rounding are stored so, and widened while they are used:
-/// a token then costs half the memory traffic, and the answers are the same, bit for bit.
-pub(crate) enum Numbers<T> {
-    /// In the decoder's precision.
-    Full(Vec<T>),
-    /// The bits of a bfloat16: the upper half of an f32.
-    Half(Vec<u16>),
+enum Stored<T> {
+    Full(Aligned<T>),
+    Half(Aligned<u16>),
+    Blocks {
+        values: Aligned<i8>,
+        /// The bits of an f16 for each row and block, in panels like the values.
+        scales: Aligned<u16>,
+    },
 }
 
-/// Rows of a matrix as they are stored.
+/// A panel as it is kept.
 #[derive(Clone, Copy)]
-pub(super) enum Stored<'a, T> {
-    Full(&'a [T]),
-    Half(&'a [u16]),
+pub(super) struct Panel<'a, W> {
+    /// `[columns, width]`.
+    pub(super) values: &'a [W],
+    /// `[columns / BLOCK, width]`, where values are scaled.
+    pub(super) scales: &'a [u16],
+}
+
+/// The same, however it is kept.
+pub(super) enum AnyPanel<'a, T> {
+    Full(Panel<'a, T>),
+    Half(Panel<'a, u16>),
+    Blocks(Panel<'a, i8>),
 }
 
 impl<T: Real> Matrix<T> {
-    /// None if the sizes do not match.
-    pub(crate) fn new(rows: usize, columns: usize, values: Numbers<T>) -> Option<Self> {
-        let sound = columns > 0 && rows.checked_mul(columns) == Some(values.len());
-        sound.then_some(Self {
+    /// None if the sizes do not match, or a number is too large for its storage.
+    pub(crate) fn new(
+        rows: usize,
+        columns: usize,
+        values: Numbers<T>,
+        storage: Storage,
+    ) -> Option<Self> {
+        Self::new_for(Arch::new(), rows, columns, values, storage)
+    }
+
+    /// The same for the instructions of `arch`.
+    pub(super) fn new_for(
+        arch: Arch,
+        rows: usize,
+        columns: usize,
+        values: Numbers<T>,
+        storage: Storage,
+    ) -> Option<Self> {
+        if columns == 0 || rows.checked_mul(columns) != Some(values.len()) {
+            return None;
+        }
+        let mut matrix = Self {
+            arch,
+            lanes: arch.dispatch(Lanes::<T>(std::marker::PhantomData)),
             rows,
             columns,
-            values,
-        })
+            stored: Stored::Half(Aligned::new(0)),
+        };
+        matrix.stored = match (storage, values) {
+            (Storage::Blocks, values) if columns.is_multiple_of(BLOCK) => {
+                let (values, scales) = quantised(&values.into_full(), columns)?;
+                Stored::Blocks {
+                    values: matrix.pack(&values, columns),
+                    scales: matrix.pack(&scales, columns / BLOCK),
+                }
+            }
+            (Storage::Half, values) => Stored::Half(matrix.pack(&values.into_half(), columns)),
+            (_, Numbers::Half(values)) => Stored::Half(matrix.pack(&values, columns)),
+            (_, Numbers::Full(values)) => Stored::Full(matrix.pack(&values, columns)),
+        };
+        Some(matrix)
     }
 
     pub(crate) fn rows(&self) -> usize {
@@ -56,150 +119,200 @@ impl<T: Real> Matrix<T> {
 
     /// out = one row.
     pub(crate) fn copy_row(&self, row: usize, out: &mut [T]) {
-        match self.block(row..row + 1) {
-            Stored::Full(values) => out.copy_from_slice(values),
-            Stored::Half(values) => widen(values, out),
-        }
+        self.each_of_row(row, out, |out, value| *out = value);
     }
 
     /// out += one row.
     pub(crate) fn add_row(&self, row: usize, out: &mut [T]) {
-        match self.block(row..row + 1) {
-            Stored::Full(values) => add(out, values),
-            Stored::Half(values) => {
-                for (out, stored) in out.iter_mut().zip(values) {
-                    *out += stored.value();
-                }
-            }
+        self.each_of_row(row, out, |out, value| *out += value);
+    }
+
+    pub(super) fn arch(&self) -> Arch {
+        self.arch
+    }
+
+    pub(super) fn panels(&self) -> usize {
+        self.rows.div_ceil(self.panel_rows())
+    }
+
+    /// Rows of every panel but the last.
+    pub(super) fn panel_rows(&self) -> usize {
+        PANEL_VECTORS * self.lanes
+    }
+
+    pub(super) fn panel(&self, panel: usize) -> AnyPanel<'_, T> {
+        fn part<V: Copy + Default>(of: &Aligned<V>, panel: usize, size: usize) -> &[V] {
+            &of.values()[panel * size..][..size]
+        }
+        let size = self.panel_rows() * self.columns;
+        match &self.stored {
+            Stored::Full(values) => AnyPanel::Full(Panel {
+                values: part(values, panel, size),
+                scales: &[],
+            }),
+            Stored::Half(values) => AnyPanel::Half(Panel {
+                values: part(values, panel, size),
+                scales: &[],
+            }),
+            Stored::Blocks { values, scales } => AnyPanel::Blocks(Panel {
+                values: part(values, panel, size),
+                scales: part(scales, panel, size / BLOCK),
+            }),
         }
     }
 
-    pub(super) fn block(&self, rows: Range<usize>) -> Stored<'_, T> {
-        let range = rows.start * self.columns..rows.end * self.columns;
-        match &self.values {
-            Numbers::Full(values) => Stored::Full(&values[range]),
-            Numbers::Half(values) => Stored::Half(&values[range]),
+    fn each_of_row(&self, row: usize, out: &mut [T], visit: impl Fn(&mut T, T)) {
+        let width = self.panel_rows();
+        let (panel, place) = (row / width, row % width);
+        let each = out.iter_mut().enumerate();
+        match self.panel(panel) {
+            AnyPanel::Full(panel) => {
+                each.for_each(|(k, out)| visit(out, panel.values[k * width + place]));
+            }
+            AnyPanel::Half(panel) => {
+                each.for_each(|(k, out)| visit(out, panel.values[k * width + place].value()));
+            }
+            AnyPanel::Blocks(panel) => each.for_each(|(k, out)| {
+                let value: T = panel.values[k * width + place].value();
+                visit(out, value * scale(panel.scales[k / BLOCK * width + place]));
+            }),
         }
+    }
+
+    /// Rows of `columns` numbers, in panels.
+    fn pack<V: Copy + Default + Send + Sync>(&self, rows: &[V], columns: usize) -> Aligned<V> {
+        let width = self.panel_rows();
+        let mut packed = Aligned::new(self.panels() * width * columns);
+        let panels = packed.values_mut().par_chunks_mut(width * columns);
+        panels.enumerate().for_each(|(index, panel)| {
+            let rows = rows[index * width * columns..].chunks_exact(columns);
+            for (place, row) in rows.take(width).enumerate() {
+                let places = panel[place..].iter_mut().step_by(width);
+                places.zip(row).for_each(|(to, from)| *to = *from);
+            }
+        });
+        packed
     }
 }
 
-impl<T: Real> Numbers<T> {
-    /// In half the room if that loses nothing.
-    pub(crate) fn new(values: Vec<T>) -> Self {
-        match T::narrow(&values) {
-            Some(half) => Self::Half(half),
-            None => Self::Full(values),
-        }
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        match self {
-            Self::Full(values) => values.len(),
-            Self::Half(values) => values.len(),
-        }
-    }
-
-    pub(crate) fn into_full(self) -> Vec<T> {
-        match self {
-            Self::Full(values) => values,
-            Self::Half(stored) => {
-                let mut values = vec![T::zero(); stored.len()];
-                widen(&stored, &mut values);
-                values
-            }
-        }
-    }
-
-    /// A matrix `[columns, rows]` as `[rows, columns]`.
-    pub(crate) fn transposed(self, columns: usize) -> Self {
-        match self {
-            Self::Full(values) => Self::Full(transposed(&values, columns)),
-            Self::Half(values) => Self::Half(transposed(&values, columns)),
-        }
-    }
-
-    /// The rows of a matrix with `columns` columns in another order; as they stand if none is given.
-    pub(crate) fn sorted(self, order: &[usize], columns: usize) -> Self {
-        if order.is_sorted() {
-            return self;
-        }
-        match self {
-            Self::Full(values) => Self::Full(sorted(&values, order, columns)),
-            Self::Half(values) => Self::Half(sorted(&values, order, columns)),
-        }
-    }
-
-    /// These and then the others; in full if one of the two is.
-    pub(crate) fn join(self, others: Self) -> Self {
-        match (self, others) {
-            (Self::Half(mut these), Self::Half(others)) => {
-                these.extend(others);
-                Self::Half(these)
-            }
-            (these, others) => {
-                let mut these = these.into_full();
-                these.extend(others.into_full());
-                Self::Full(these)
-            }
-        }
-    }
-}
-
-fn transposed<V: Copy>(values: &[V], columns: usize) -> Vec<V> {
-    let rows = values.len().checked_div(columns).unwrap_or(0);
-    (0..rows)
-        .flat_map(|row| values.iter().skip(row).step_by(rows).copied())
-        .collect()
-}
-
-fn sorted<V: Copy>(values: &[V], order: &[usize], columns: usize) -> Vec<V> {
-    order
-        .iter()
-        .flat_map(|row| values.iter().skip(row * columns).take(columns).copied())
-        .collect()
-}
-
-/// The values of `stored`, at the start of `out`.
+/// The number that the bits of a non-negative, finite f16 stand for, exactly, without a branch: its exponent counts from 15,
+/// an f32's from 127.
 #[inline(always)]
-pub(super) fn widen<T: Real, W: Weight<T>>(stored: &[W], out: &mut [T]) {
-    for (out, stored) in out.iter_mut().zip(stored) {
-        *out = stored.value();
+pub(super) fn scale<T: Real>(bits: u16) -> T {
+    T::from_single(f32::from_bits(u32::from(bits) << 13) * f32::from_bits((127 + 112) << 23))
+}
+
+/// Rows of whole blocks as Q8_0: the eight-bit numbers, and a scale for each block. None if one is not finite.
+fn quantised<T: Real>(values: &[T], columns: usize) -> Option<(Vec<i8>, Vec<u16>)> {
+    let (mut numbers, mut scales) = (vec![0i8; values.len()], vec![0u16; values.len() / BLOCK]);
+    let rows = values.par_chunks(columns);
+    let stored = numbers
+        .par_chunks_mut(columns)
+        .zip(scales.par_chunks_mut(columns / BLOCK));
+    let one = |(row, (numbers, scales)): (&[T], (&mut [i8], &mut [u16]))| {
+        let row: Vec<f32> = row.iter().map(|value| value.to_single()).collect();
+        let mut blocks = vec![0u8; scales.len() * BLOCK_BYTES];
+        let fits = GgmlType::Q8_0.quantize(&row, &mut blocks);
+        let parts = numbers.chunks_exact_mut(BLOCK).zip(scales);
+        for ((numbers, scale), block) in parts.zip(blocks.as_chunks::<BLOCK_BYTES>().0) {
+            *scale = u16::from_le_bytes([block[0], block[1]]);
+            for (number, byte) in numbers.iter_mut().zip(&block[2..]) {
+                *number = byte.cast_signed();
+            }
+        }
+        fits
+    };
+    rows.zip(stored)
+        .map(one)
+        .all(|fits| fits)
+        .then_some((numbers, scales))
+}
+
+/// Numbers in a register.
+pub(super) struct Lanes<T>(pub(super) std::marker::PhantomData<T>);
+
+impl<T: Real> WithSimd for Lanes<T> {
+    type Output = usize;
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> usize {
+        T::lanes::<S>()
     }
 }
+
+/// Numbers that share a scale.
+pub(super) const BLOCK: usize = 32;
+/// Those numbers and their scale.
+const BLOCK_BYTES: usize = 2 + BLOCK;
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn row(matrix: &Matrix<f32>, row: usize) -> Vec<f32> {
+        let mut values = Vec::new();
+        matrix.append_row(row, &mut values);
+        values
+    }
+
     #[test]
-    fn only_what_bfloat16_expresses_exactly_is_stored_as_such() {
-        let exact = [
-            1.0,
-            -0.0,
-            0.40625,
-            f32::from_bits(0x7f7f_0000),
-            -2.5,
-            f32::INFINITY,
-        ];
-        for inexact in [None, Some(1.0 + 2f32.powi(-9))] {
-            let values: Vec<f32> = exact.into_iter().chain(inexact).collect();
-            let numbers = Numbers::new(values.clone());
-            assert_eq!(matches!(numbers, Numbers::Half(_)), inexact.is_none());
-            let matrix = Matrix::new(1, values.len(), numbers).unwrap();
-            let mut row = Vec::new();
-            matrix.append_row(0, &mut row);
-            let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
-            assert_eq!(bits(&row), bits(&values));
+    fn rows_come_back_as_they_were() {
+        for (rows, columns) in [(1, 1), (5, 3), (24, 7), (49, 40), (130, 64)] {
+            let exact: Vec<f32> = (0..rows * columns).map(|i| i as f32 * 0.37 - 3.0).collect();
+            let halves: Vec<f32> = exact
+                .iter()
+                .map(|v| f32::from_bits(v.to_bits() & 0xffff_0000))
+                .collect();
+            for values in [exact, halves] {
+                let numbers = Numbers::new(values.clone());
+                let matrix = Matrix::new(rows, columns, numbers, Storage::Exact).unwrap();
+                for (index, expected) in values.chunks(columns).enumerate() {
+                    assert_eq!(row(&matrix, index), expected);
+                    let mut twice = expected.to_vec();
+                    matrix.add_row(index, &mut twice);
+                    assert!(
+                        twice
+                            .iter()
+                            .zip(expected)
+                            .all(|(twice, one)| *twice == 2.0 * one)
+                    );
+                }
+            }
         }
-        let wide = Numbers::new(vec![-1.5_f64, 2f64.powi(-200)]);
-        assert!(matches!(wide, Numbers::Full(_)));
-        let narrow = Numbers::new(vec![-1.5_f64, 2f64.powi(-100)]);
-        assert!(matches!(narrow, Numbers::Half(_)));
-        let joined = narrow.join(wide);
-        assert_eq!(joined.len(), 4);
-        assert_eq!(
-            joined.into_full(),
-            [-1.5, 2f64.powi(-100), -1.5, 2f64.powi(-200)]
-        );
+    }
+
+    #[test]
+    fn blocks_are_those_of_q8_0_and_halves_are_rounded() {
+        let (rows, columns) = (30, 64);
+        let values: Vec<f32> = (0..rows * columns)
+            .map(|i| ((i * 7919) % 1009) as f32 / 300.0 - 1.5)
+            .collect();
+        let new =
+            |storage| Matrix::new(rows, columns, Numbers::new(values.clone()), storage).unwrap();
+        let (blocks, halves) = (new(Storage::Blocks), new(Storage::Half));
+        for (index, expected) in values.chunks(columns).enumerate() {
+            let mut bytes = vec![0; columns / BLOCK * BLOCK_BYTES];
+            assert!(GgmlType::Q8_0.quantize(expected, &mut bytes));
+            let mut dequantised = vec![0.0; columns];
+            GgmlType::Q8_0.dequantize(&bytes, &mut dequantised);
+            assert_eq!(row(&blocks, index), dequantised);
+            for (found, expected) in row(&halves, index).iter().zip(expected) {
+                assert_eq!(*found, half::bf16::from_f32(*expected).to_f32());
+            }
+        }
+        // 20 columns are no whole block.
+        let rest =
+            Matrix::new(1, 20, Numbers::new(values[..20].to_vec()), Storage::Blocks).unwrap();
+        assert_eq!(row(&rest, 0), values[..20]);
+        let infinite = Numbers::Full(vec![f32::INFINITY; 32]);
+        assert!(Matrix::new(1, 32, infinite, Storage::Blocks).is_none());
+    }
+
+    #[test]
+    fn scales_are_read_as_f16() {
+        for bits in 0..0x7c00 {
+            let expected = half::f16::from_bits(bits).to_f32();
+            assert_eq!(scale::<f32>(bits), expected);
+        }
     }
 }

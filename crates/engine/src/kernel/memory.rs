@@ -3,25 +3,29 @@
 use super::Real;
 use super::real::Weight;
 
-/// A copy of `x` that starts at a cache line: a register that lies across two takes twice as long to
-/// load.
-pub(super) fn align<'a, T: Real>(x: &[T], room: &'a mut Vec<T>) -> &'a mut [T] {
-    room.resize(x.len() + CACHE_LINE / size_of::<T>(), T::zero());
-    let start = room
-        .as_ptr()
-        .align_offset(CACHE_LINE)
-        .min(room.len() - x.len());
-    let copy = &mut room[start..][..x.len()];
-    copy.copy_from_slice(x);
-    copy
+/// Numbers that start at a cache line: a register that lies across two takes twice as long to load.
+pub(crate) struct Aligned<V> {
+    room: Vec<V>,
+    start: usize,
+    len: usize,
 }
 
-/// Room for `len` zeros, and where in it a cache line starts.
-pub(super) fn aligned<T: Real>(len: usize) -> (Vec<T>, usize) {
-    let line = CACHE_LINE / size_of::<T>();
-    let room = vec![T::zero(); len + line];
-    let start = room.as_ptr().align_offset(CACHE_LINE).min(line);
-    (room, start)
+impl<V: Copy + Default> Aligned<V> {
+    /// Zeros.
+    pub(crate) fn new(len: usize) -> Self {
+        let line = CACHE_LINE / size_of::<V>();
+        let room = vec![V::default(); len + line];
+        let start = room.as_ptr().align_offset(CACHE_LINE).min(line);
+        Self { room, start, len }
+    }
+
+    pub(crate) fn values(&self) -> &[V] {
+        &self.room[self.start..][..self.len]
+    }
+
+    pub(crate) fn values_mut(&mut self) -> &mut [V] {
+        &mut self.room[self.start..][..self.len]
+    }
 }
 
 /// `len` numbers of `room`, which grows if it must, from a cache line on. What they are is arbitrary.

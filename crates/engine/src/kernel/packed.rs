@@ -3,7 +3,8 @@ use std::marker::PhantomData;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::memory::aligned;
+use super::matrix::Lanes;
+use super::memory::Aligned;
 use super::panels::{PANEL_VECTORS, Panels, Product, Strided, multiply};
 use super::{Matrix, Real};
 use crate::Error;
@@ -15,9 +16,7 @@ pub(crate) struct Packed<T> {
     arch: Arch,
     inputs: usize,
     outputs: usize,
-    values: Vec<T>,
-    /// Where the values begin: at a cache line.
-    start: usize,
+    values: Aligned<T>,
     /// As wide as whole panels.
     bias: Vec<T>,
 }
@@ -40,8 +39,9 @@ impl<T: Real> Packed<T> {
             }
             padded[..outputs].copy_from_slice(bias);
         }
-        let (mut values, start) = aligned(width * inputs);
-        values[start..][..width * inputs]
+        let mut values = Aligned::new(width * inputs);
+        values
+            .values_mut()
             .par_chunks_mut(panel * inputs)
             .enumerate()
             .for_each(|(index, values)| {
@@ -61,7 +61,6 @@ impl<T: Real> Packed<T> {
             inputs,
             outputs,
             values,
-            start,
             bias: padded,
         })
     }
@@ -107,18 +106,6 @@ pub(crate) fn block_rows(rows: usize) -> usize {
     share.next_multiple_of(8).clamp(16, 64)
 }
 
-/// Numbers in a register.
-struct Lanes<T>(PhantomData<T>);
-
-impl<T: Real> WithSimd for Lanes<T> {
-    type Output = usize;
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> usize {
-        T::lanes::<S>()
-    }
-}
-
 struct Apply<'a, T> {
     packed: &'a Packed<T>,
     x: &'a [T],
@@ -143,7 +130,7 @@ impl<T: Real> WithSimd for Apply<'_, T> {
                     rows: self.x.len() / inputs,
                 },
                 panels: Panels {
-                    values: &self.packed.values[self.packed.start..],
+                    values: self.packed.values.values(),
                     depth: inputs,
                     width: outputs,
                 },
@@ -153,6 +140,7 @@ impl<T: Real> WithSimd for Apply<'_, T> {
                 y: self.y,
                 y_stride: outputs,
                 adds: self.adds,
+                continues: false,
             },
         );
     }
@@ -161,7 +149,7 @@ impl<T: Real> WithSimd for Apply<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::Numbers;
+    use crate::kernel::{Numbers, Storage};
 
     fn values(len: usize, seed: u64) -> Vec<f64> {
         (0..len as u64)
@@ -171,7 +159,11 @@ mod tests {
 
     fn packed(outputs: usize, inputs: usize, bias: Option<&[f64]>) -> Packed<f64> {
         let weight = Numbers::new(values(outputs * inputs, 2));
-        Packed::new(&Matrix::new(outputs, inputs, weight).unwrap(), bias).unwrap()
+        Packed::new(
+            &Matrix::new(outputs, inputs, weight, Storage::Exact).unwrap(),
+            bias,
+        )
+        .unwrap()
     }
 
     #[test]
@@ -222,7 +214,7 @@ mod tests {
         let (rows, inputs, outputs) = (15, 43, 77);
         let (x, bias) = (values(rows * inputs, 5), values(outputs, 6));
         let weight = Numbers::new(values(outputs * inputs, 2));
-        let weight = Matrix::new(outputs, inputs, weight).unwrap();
+        let weight = Matrix::new(outputs, inputs, weight, Storage::Exact).unwrap();
         let packed = Packed::new(&weight, Some(&bias)).unwrap();
         let expected = packed.apply_to_all(&x).unwrap();
         for arch in archs {
@@ -235,7 +227,7 @@ mod tests {
 
     #[test]
     fn wrong_sizes_are_refused() {
-        let weight = Matrix::new(2, 3, Numbers::new(vec![0.0; 6])).unwrap();
+        let weight = Matrix::new(2, 3, Numbers::new(vec![0.0; 6]), Storage::Exact).unwrap();
         assert!(Packed::new(&weight, Some(&[0.0; 3])).is_none());
         let packed = Packed::new(&weight, None).unwrap();
         assert!(packed.apply_to_all(&[0.0; 4]).is_err());

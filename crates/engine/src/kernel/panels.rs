@@ -39,6 +39,8 @@ pub(super) struct Product<'a, T> {
     pub(super) y_stride: usize,
     /// Whether y is added to.
     pub(super) adds: bool,
+    /// Whether the sums go on from what y holds: from the products with the inputs before these.
+    pub(super) continues: bool,
 }
 
 /// Each sum is one chain of fused multiplications and additions in the order of the inputs, however many rows and columns
@@ -68,17 +70,23 @@ fn columns<T: Real, S: Simd, const C: usize>(simd: S, product: &mut Product<'_, 
     let mut row = 0;
     while row < product.x.rows {
         let left = product.x.rows - row;
-        // 24 sums, 3 weights and a number of x need the 32 registers of AVX-512.
-        row += if left >= 8 && size_of::<T::Vector<S>>() == 64 {
+        // 24 sums, 3 weights and a number of x need 32 registers; of 16, compilers spill a sum if none is left over.
+        row += if left >= 8 && has_32_registers::<T, S>() {
             tile::<T, S, 8, C>(simd, product, first, row)
-        } else if left >= 4 {
-            tile::<T, S, 4, C>(simd, product, first, row)
+        } else if left >= 3 && left != 4 {
+            tile::<T, S, 3, C>(simd, product, first, row)
         } else if left >= 2 {
             tile::<T, S, 2, C>(simd, product, first, row)
         } else {
             tile::<T, S, 1, C>(simd, product, first, row)
         };
     }
+}
+
+/// AVX-512 and NEON.
+#[inline(always)]
+fn has_32_registers<T: Real, S: Simd>() -> bool {
+    size_of::<T::Vector<S>>() == 64 || cfg!(target_arch = "aarch64")
 }
 
 /// `R` rows and `C` registers of columns; returns `R`.
@@ -107,6 +115,17 @@ fn tile<T: Real, S: Simd, const R: usize, const C: usize>(
             sums.copy_from_slice(&bias[..C]);
         }
     }
+    let width = (product.outputs.end - first).min(C * lanes);
+    let column = first - product.outputs.start;
+    if product.continues {
+        for (r, sums) in sums.iter_mut().enumerate() {
+            let y = &product.y[(row + r) * product.y_stride + column..][..width];
+            let mut room = [T::zero(); PANEL_NUMBERS];
+            let room = &mut room[..C * lanes];
+            room[..width].copy_from_slice(y);
+            sums.copy_from_slice(&T::vectors::<S>(room).0[..C]);
+        }
+    }
     for k in 0..depth {
         for r in 0..R {
             let x = T::splat(simd, x[r][k]);
@@ -116,8 +135,6 @@ fn tile<T: Real, S: Simd, const R: usize, const C: usize>(
         }
     }
 
-    let width = (product.outputs.end - first).min(C * lanes);
-    let column = first - product.outputs.start;
     for (r, sums) in sums.iter().enumerate() {
         let y = &mut product.y[(row + r) * product.y_stride + column..][..width];
         if width == C * lanes {
@@ -130,7 +147,7 @@ fn tile<T: Real, S: Simd, const R: usize, const C: usize>(
             }
             continue;
         }
-        let mut room = [T::zero(); ROOM];
+        let mut room = [T::zero(); PANEL_NUMBERS];
         let room = &mut room[..C * lanes];
         T::vectors_mut::<S>(room).0.copy_from_slice(sums);
         for (y, sum) in y.iter_mut().zip(room) {
@@ -143,4 +160,4 @@ fn tile<T: Real, S: Simd, const R: usize, const C: usize>(
 /// Registers in a row of a panel.
 pub(super) const PANEL_VECTORS: usize = 3;
 /// Numbers in a row of a panel at most.
-const ROOM: usize = PANEL_VECTORS * 16;
+pub(super) const PANEL_NUMBERS: usize = PANEL_VECTORS * 16;

@@ -10,6 +10,7 @@ use crate::layers::Values;
 pub(crate) trait Real:
     Copy
     + Debug
+    + Default
     + PartialOrd
     + Send
     + Sync
@@ -45,6 +46,8 @@ pub(crate) trait Real:
     fn vectors_mut<S: Simd>(values: &mut [Self]) -> (&mut [Self::Vector<S>], &mut [Self]);
     /// The value in every lane.
     fn splat<S: Simd>(simd: S, value: Self) -> Self::Vector<S>;
+    /// a b.
+    fn mul_vectors<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
     /// a b + c, rounded once.
     fn mul_add_vectors<S: Simd>(
         simd: S,
@@ -54,8 +57,6 @@ pub(crate) trait Real:
     ) -> Self::Vector<S>;
     /// a + b.
     fn add_vectors<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
-    /// The sum of the lanes.
-    fn sum<S: Simd>(simd: S, vector: Self::Vector<S>) -> Self;
     /// a b + c, rounded once.
     fn mul_add(self, b: Self, c: Self) -> Self;
     /// The square root.
@@ -74,17 +75,24 @@ pub(crate) trait Real:
     fn narrow(values: &[Self]) -> Option<Vec<u16>>;
     /// From f32, exactly.
     fn from_single(value: f32) -> Self;
+    /// To f32, rounded to nearest.
+    fn to_single(self) -> f32;
     /// The larger one.
     fn larger(self, other: Self) -> Self;
 }
 
 /// How a weight is stored.
-pub(super) trait Weight<T>: Copy {
-    /// The weight.
+pub(super) trait Weight<T>: Copy + Default + Send + Sync {
+    /// Whether it counts in a scale that it shares with others.
+    const SCALED: bool;
+
+    /// The weight, before it is scaled.
     fn value(self) -> T;
 }
 
 impl<T: Real> Weight<T> for T {
+    const SCALED: bool = false;
+
     #[inline(always)]
     fn value(self) -> T {
         self
@@ -93,14 +101,26 @@ impl<T: Real> Weight<T> for T {
 
 /// The bits of a bfloat16.
 impl<T: Real> Weight<T> for u16 {
+    const SCALED: bool = false;
+
     #[inline(always)]
     fn value(self) -> T {
         T::from_single(f32::from_bits(u32::from(self) << 16))
     }
 }
 
+/// A number of a block with a scale.
+impl<T: Real> Weight<T> for i8 {
+    const SCALED: bool = true;
+
+    #[inline(always)]
+    fn value(self) -> T {
+        T::from_single(f32::from(self))
+    }
+}
+
 macro_rules! real {
-    ($real:ty, $values:ident, $vectors:ident, $as:ident, $as_mut:ident, $splat:ident, $mul_add:ident, $add:ident, $sum:ident, $exp:path, $normal:path) => {
+    ($real:ty, $values:ident, $vectors:ident, $as:ident, $as_mut:ident, $splat:ident, $mul:ident, $mul_add:ident, $add:ident, $exp:path, $normal:path) => {
         impl Real for $real {
             type Vector<S: Simd> = S::$vectors;
 
@@ -158,6 +178,11 @@ macro_rules! real {
             }
 
             #[inline(always)]
+            fn mul_vectors<S: Simd>(simd: S, a: S::$vectors, b: S::$vectors) -> S::$vectors {
+                simd.$mul(a, b)
+            }
+
+            #[inline(always)]
             fn mul_add_vectors<S: Simd>(
                 simd: S,
                 a: S::$vectors,
@@ -170,11 +195,6 @@ macro_rules! real {
             #[inline(always)]
             fn add_vectors<S: Simd>(simd: S, a: S::$vectors, b: S::$vectors) -> S::$vectors {
                 simd.$add(a, b)
-            }
-
-            #[inline(always)]
-            fn sum<S: Simd>(simd: S, vector: S::$vectors) -> Self {
-                simd.$sum(vector)
             }
 
             #[inline(always)]
@@ -220,6 +240,11 @@ macro_rules! real {
             }
 
             #[inline(always)]
+            fn to_single(self) -> f32 {
+                self as f32
+            }
+
+            #[inline(always)]
             fn larger(self, other: Self) -> Self {
                 if other > self { other } else { self }
             }
@@ -234,9 +259,9 @@ real!(
     as_simd_f32s,
     as_mut_simd_f32s,
     splat_f32s,
+    mul_f32s,
     mul_add_f32s,
     add_f32s,
-    reduce_sum_f32s,
     functions::exp_f32,
     functions::normal_f32
 );
@@ -247,9 +272,9 @@ real!(
     as_simd_f64s,
     as_mut_simd_f64s,
     splat_f64s,
+    mul_f64s,
     mul_add_f64s,
     add_f64s,
-    reduce_sum_f64s,
     f64::exp,
     functions::normal_f64
 );

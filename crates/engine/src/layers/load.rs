@@ -8,10 +8,14 @@ use rayon::prelude::*;
 
 use super::{Dense, LinearId, Projection};
 use crate::Error;
-use crate::kernel::{Matrix, Numbers, Real};
+use crate::kernel::{Matrix, Numbers, Real, Storage};
 
 /// A model's tensors by what they are for.
-pub(crate) struct Weights<T>(HashMap<TensorKey, (TensorSpec, Numbers<T>)>);
+pub(crate) struct Weights<T> {
+    tensors: HashMap<TensorKey, (TensorSpec, Numbers<T>)>,
+    /// How linear layers are kept.
+    storage: Storage,
+}
 
 impl<T: Real> Weights<T> {
     /// Reads every tensor of a checkpoint, several at a time; `read` gives the values of those that
@@ -19,35 +23,37 @@ impl<T: Real> Weights<T> {
     pub(crate) fn read_checkpoint(
         checkpoint: &Checkpoint,
         tensors: Vec<TensorSpec>,
+        storage: Storage,
         read: impl Fn(&str) -> Result<Vec<T>, equicrypt_checkpoint::Error> + Sync,
     ) -> Result<Self, Error> {
-        tensors
-            .into_par_iter()
-            .with_max_len(1)
-            .map(|tensor| {
-                let values = match halves(checkpoint, &tensor.name)? {
-                    Some(stored) => Numbers::Half(stored),
-                    None => Numbers::new(read(&tensor.name)?),
-                };
-                keep(tensor, values)
-            })
-            .collect::<Result<_, _>>()
-            .map(Self)
+        let one = |tensor: TensorSpec| {
+            let values = match halves(checkpoint, &tensor.name)? {
+                Some(stored) => Numbers::Half(stored),
+                None => Numbers::new(read(&tensor.name)?),
+            };
+            keep(tensor, values)
+        };
+        let tensors = tensors.into_par_iter().with_max_len(1).map(one);
+        Ok(Self {
+            tensors: tensors.collect::<Result<_, _>>()?,
+            storage,
+        })
     }
 
     /// Reads every tensor in order.
     pub(crate) fn read(
         tensors: Vec<TensorSpec>,
+        storage: Storage,
         read: &mut dyn FnMut(&TensorSpec) -> Result<Vec<T>, Error>,
     ) -> Result<Self, Error> {
-        tensors
-            .into_iter()
-            .map(|tensor| {
-                let values = Numbers::new(read(&tensor)?);
-                keep(tensor, values)
-            })
-            .collect::<Result<_, _>>()
-            .map(Self)
+        let one = |tensor: TensorSpec| {
+            let values = Numbers::new(read(&tensor)?);
+            keep(tensor, values)
+        };
+        Ok(Self {
+            tensors: tensors.into_iter().map(one).collect::<Result<_, _>>()?,
+            storage,
+        })
     }
 
     /// Whether the decoder needs the tensor even if its linear layers are computed elsewhere.
@@ -70,16 +76,21 @@ impl<T: Real> Weights<T> {
         Ok(values.into_full())
     }
 
-    /// The matrix of an embedding.
-    pub(crate) fn matrix(
+    /// The matrix of an embedding; `is_head` if it is the head's too.
+    pub(crate) fn embedding(
         &mut self,
         config: &ModelConfig,
         role: Role,
-        layer: Option<usize>,
+        is_head: bool,
     ) -> Result<Matrix<T>, Error> {
-        let (tensor, values) = self.take(config, key(role, layer))?;
+        let (tensor, values) = self.take(config, key(role, None))?;
         let columns = tensor.shape.get(1).copied().unwrap_or(0);
-        matrix(&tensor.name, columns, values)
+        let storage = if is_head {
+            self.storage
+        } else {
+            Storage::Exact
+        };
+        matrix(&tensor.name, columns, values, storage)
     }
 
     /// A linear layer: the rows of several tensors over each other, with their biases. A tensor that holds several kinds of
@@ -105,10 +116,15 @@ impl<T: Real> Weights<T> {
             });
         }
         let stacked = stacked.unwrap_or(Numbers::Full(Vec::new()));
-        let weight = Arc::new(matrix(&name, columns, stacked)?);
+        // What chooses among experts is small, and a rounded choice is another choice.
+        let storage = match id.projection {
+            Projection::Router | Projection::SharedShare => Storage::Exact,
+            _ => self.storage,
+        };
+        let weight = Arc::new(matrix(&name, columns, stacked, storage)?);
         let mut bias = Vec::new();
         for role in biases {
-            if let Some((tensor, values)) = self.0.remove(&id.of(*role))
+            if let Some((tensor, values)) = self.tensors.remove(&id.of(*role))
                 && let Kind::Bias { out } = tensor.row.kind
             {
                 let sorted = values.sorted(&order(*role, out, config), 1);
@@ -130,14 +146,14 @@ impl<T: Real> Weights<T> {
 
     /// Whether the checkpoint has the tensor.
     pub(crate) fn has(&self, role: Role, layer: Option<usize>) -> bool {
-        self.0.contains_key(&key(role, layer))
+        self.tensors.contains_key(&key(role, layer))
     }
 
     /// The tensors that a linear layer is stacked of, whichever of them the architecture has.
     fn roles(&self, id: LinearId) -> (&'static [Role], &'static [Role]) {
         let candidates = roles(id.projection);
         let exists = |roles: &[Role]| {
-            let is_here = |role: &Role| self.0.contains_key(&id.of(*role));
+            let is_here = |role: &Role| self.tensors.contains_key(&id.of(*role));
             roles.iter().all(is_here)
         };
         let found = candidates.iter().find(|(weights, _)| exists(weights));
@@ -150,7 +166,7 @@ impl<T: Real> Weights<T> {
         key: TensorKey,
     ) -> Result<(TensorSpec, Numbers<T>), Error> {
         let model_type = config.architecture.model_type;
-        self.0
+        self.tensors
             .remove(&key)
             .ok_or_else(|| Error::missing_role(model_type, key.role))
     }
@@ -186,13 +202,23 @@ fn order(role: Role, out: Side, config: &ModelConfig) -> Vec<usize> {
     }
 }
 
-fn matrix<T: Real>(name: &str, columns: usize, values: Numbers<T>) -> Result<Matrix<T>, Error> {
+fn matrix<T: Real>(
+    name: &str,
+    columns: usize,
+    values: Numbers<T>,
+    storage: Storage,
+) -> Result<Matrix<T>, Error> {
     let found = values.len();
     let rows = found.checked_div(columns).unwrap_or(0);
-    Matrix::new(rows, columns, values).ok_or_else(|| Error::TensorLength {
+    if columns == 0 || rows * columns != found {
+        return Err(Error::TensorLength {
+            name: name.to_owned(),
+            expected: rows * columns,
+            found,
+        });
+    }
+    Matrix::new(rows, columns, values, storage).ok_or_else(|| Error::Unquantised {
         name: name.to_owned(),
-        expected: rows * columns,
-        found,
     })
 }
 
