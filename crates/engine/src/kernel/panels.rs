@@ -126,11 +126,28 @@ fn tile<T: Real, S: Simd, const R: usize, const C: usize>(
             sums.copy_from_slice(&T::vectors::<S>(room).0[..C]);
         }
     }
-    for k in 0..depth {
+    let (panel, panel_rest) = panel.as_chunks::<UNROLLED>();
+    let mut x_rests = [[].as_slice(); R];
+    let mut x_chunks = [[].as_slice(); R];
+    for r in 0..R {
+        (x_chunks[r], x_rests[r]) = x[r].as_chunks::<UNROLLED>();
+        x_chunks[r] = &x_chunks[r][..panel.len()];
+    }
+    for (k, panel) in panel.iter().enumerate() {
+        for u in 0..UNROLLED {
+            for r in 0..R {
+                let x = T::splat(simd, x_chunks[r][k][u]);
+                for c in 0..C {
+                    sums[r][c] = T::mul_add_vectors(simd, x, panel[u][c], sums[r][c]);
+                }
+            }
+        }
+    }
+    for (k, panel) in panel_rest.iter().enumerate() {
         for r in 0..R {
-            let x = T::splat(simd, x[r][k]);
+            let x = T::splat(simd, x_rests[r][k]);
             for c in 0..C {
-                sums[r][c] = T::mul_add_vectors(simd, x, panel[k][c], sums[r][c]);
+                sums[r][c] = T::mul_add_vectors(simd, x, panel[c], sums[r][c]);
             }
         }
     }
@@ -157,6 +174,8 @@ fn tile<T: Real, S: Simd, const R: usize, const C: usize>(
     R
 }
 
+/// Inputs between two jumps.
+const UNROLLED: usize = 4;
 /// Registers in a row of a panel.
 pub(super) const PANEL_VECTORS: usize = 3;
 /// Numbers in a row of a panel at most.
