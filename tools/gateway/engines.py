@@ -24,12 +24,11 @@ import time
 import urllib.request
 from pathlib import Path
 
-from wire import Served
-
 sys.path.insert(0, str(Path(__file__).parents[1] / "interop"))
 import llama_build  # noqa: E402
 import vllm_env  # noqa: E402
 from llama_server import LlamaServer  # noqa: E402
+from served import Served  # noqa: E402
 
 QUESTIONS = ["What is the capital of France?", "Name three colours.", "Why do ships float?"]
 SCHEMA = {"type": "object", "properties": {"colour": {"type": "string", "maxLength": 12}}, "required": ["colour"],

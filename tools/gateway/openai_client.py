@@ -22,7 +22,10 @@ from typing import Annotated
 import openai
 from openai import OpenAI
 from pydantic import BaseModel, Field
-from wire import Served, Wire, secret_of
+from wire import Wire, secret_of
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "interop"))
+from served import Served  # noqa: E402
 
 GOLDEN = Path(__file__).parents[2] / "tests/golden"
 QUESTION = "Explain briefly why lighthouses flash."

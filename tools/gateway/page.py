@@ -8,10 +8,12 @@ Encrypts SmolLM2-135M-Instruct, serves it, starts the gateway, and runs tools/pa
 
 import argparse
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
-from wire import Served
+sys.path.insert(0, str(Path(__file__).parents[1] / "interop"))
+from served import Served  # noqa: E402
 
 PAGE = Path(__file__).resolve().parents[1] / "page"
 
