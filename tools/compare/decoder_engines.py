@@ -1,9 +1,10 @@
 """Three engines that decode, asked in one way: token ids in, greedy token ids out, and when each id came.
 
-`Equicrypt` is `equicrypt serve`, `LlamaCpp` a llama-server, both asked over HTTP; `Transformers` is `generate` in this process.
-All are used in a `with` block. `ask(prompts, count)` sends all prompts at once (transformers: as one batch) and returns their
-answers of `count` ids; nothing computed for an earlier prompt is used again unless `reuse` is set. `follow(prompt, answer)` is
-the id that the engine would say at each place of `answer`.
+`Equicrypt` is `equicrypt serve`, `LlamaCpp` a llama-server, both asked over HTTP; `Transformers` is `generate` in this
+process. All are used in a `with` block. `ask(prompts, count)` sends all prompts at once (transformers: as one batch)
+and returns their answers of `count` ids; nothing computed for an earlier prompt is used again unless `reuse` is set.
+`follow(prompt, answer)` is the id that the engine would say at each place of `answer`. `Gateway` is `equicrypt gateway`
+before an `Equicrypt`; it takes plain ids and answers with texts.
 """
 
 import itertools
@@ -40,6 +41,18 @@ class Answer(NamedTuple):
         return (len(self.ids) - 1) / (self.came[-1] - self.came[0])
 
 
+class Text(NamedTuple):
+    """An answer of which only the text is known: its pieces, and when each came."""
+
+    pieces: list[str]
+    sent: float
+    came: list[float]
+
+    @property
+    def first(self) -> float:
+        return self.came[0] - self.sent
+
+
 class Equicrypt:
     def __init__(self, binary: Path, folder: Path, dtype: str, places: int = 16) -> None:
         flags = ["--dtype", dtype] if takes_dtype(binary) else []
@@ -67,6 +80,34 @@ class Equicrypt:
 
     def follow(self, prompt: list[int], answer: list[int]) -> list[int]:
         return step_by_step(self, prompt, answer)
+
+
+class Gateway:
+    def __init__(self, binary: Path, host: Equicrypt, model: Path, key: Path, ends: list[int]) -> None:
+        self.served = Served(binary, "gateway", "--model", model, "--key", key, "--upstream", host.served.url,
+                             "--listen", "127.0.0.1:0")
+        # What `ignore_eos` is for a host.
+        self.never = {str(end): -100 for end in ends}
+
+    def __enter__(self) -> "Gateway":
+        self.served.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.served.__exit__()
+
+    def ask(self, prompts: list[list[int]], count: int) -> list[Text]:
+        return at_once([lambda prompt=prompt: self.one(prompt, count) for prompt in prompts])
+
+    def one(self, prompt: list[int], count: int) -> Text:
+        sent, events = stream(self.served.url + "/v1/completions", {
+            "prompt": prompt, "max_tokens": count, "temperature": 0, "logit_bias": self.never, "stream": True,
+            "stream_options": {"include_usage": True}})
+        given = sum(event["usage"]["completion_tokens"] for _, event in events if event.get("usage"))
+        if given != count:
+            raise SystemExit(f"equicrypt gateway gave {given} ids, not {count}")
+        pieces = [(when, choice["text"]) for when, event in events for choice in event["choices"] if choice["text"]]
+        return Text([text for _, text in pieces], sent, [when for when, _ in pieces])
 
 
 class LlamaCpp:

@@ -73,7 +73,7 @@ def untie(plain: Path, made: Path) -> None:
     tensors = {name: tensor for file in sorted(plain.glob("*.safetensors")) for name, tensor in load_file(file).items()}
     if not config.get("tie_word_embeddings") or EMBEDDING not in tensors or HEAD in tensors:
         raise SystemExit(f"{plain} has no tied head to untie; leave out the variant `untied`")
-    made.mkdir()
+    made.mkdir(exist_ok=True)
     save_file(tensors | {HEAD: tensors[EMBEDDING].clone()}, made / "model.safetensors", metadata={"format": "pt"})
     (made / "config.json").write_text(json.dumps(config | {"tie_word_embeddings": False}, indent=2))
 

@@ -6,10 +6,11 @@
     VENV/bin/python tools/compare/minilm_throughput.py --equicrypt BINARY --minilm MINILM [--threads 2] [--rounds 9]
         [--batch 1 8 32] [--engine encrypted plain onnxruntime sentence-transformers]
 
-All compute in f32 on the same texts of 128 tokens, in batches. sentence-transformers is called in this process with tensors of
-ids (no tokenizer); ONNX Runtime too, on the graph that torch.onnx writes of the whole sentence-transformers model, with all of
-its own optimisations. `encrypted` and `plain` are `equicrypt serve`, asked over HTTP, JSON and base64 included. All take
-turns, each in another place of a round, so that what else the machine does meets all; each round's ratio is taken by itself.
+All compute in f32 on the same texts of 128 tokens, in batches. sentence-transformers is called in this process with
+tensors of ids (no tokenizer); ONNX Runtime too, on the graph that torch.onnx writes of the whole sentence-transformers
+model, with all of its own optimisations. `encrypted` and `plain` are `equicrypt serve`, asked over HTTP, JSON and
+base64 included. All take turns, each in another place of a round, so that what else the machine does meets all; each
+round's ratio is taken by itself.
 
 A table goes to standard error, JSON to standard output. Nothing is reported unless the answers are of the same texts: their
 cosines with each other must be equal.
@@ -25,12 +26,17 @@ import time
 import urllib.request
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rounds import machine, show, spread, turns, use_threads
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "interop"))
 from owner import Owner  # noqa: E402
 from served import Served  # noqa: E402
+
+if TYPE_CHECKING:
+    import numpy as np
+    from sentence_transformers import SentenceTransformer
 
 OURS = ["encrypted", "plain"]
 ENGINES = [*OURS, "onnxruntime", "sentence-transformers"]
