@@ -6,7 +6,7 @@ use equicrypt_server::{ApiKey, AppOptions, Host, HostOptions, Sealing, ServeOpti
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::args::{StorageName, Serve};
+use crate::args::{Serve, StorageName};
 use crate::commands::sealing::{request_log, transport_secret};
 use crate::terminal::Terminal;
 

@@ -17,7 +17,7 @@ use equicrypt_spec::{ModelConfig, TensorSpec};
 pub use engine::{EncodeRequest, EncoderEngine, EncoderOptions, Encoding};
 pub use text::{Part, Text, Vectors};
 
-use crate::kernel::Storage;
+use crate::kernel::{Storage, awake};
 use crate::layers::Weights;
 use crate::{Error, Precision};
 use model::Model;
@@ -104,7 +104,7 @@ impl Encoder {
     /// If a text is empty, too long, or has an id or a type that the model has not; if the model does not have `part`.
     pub fn forward(&self, texts: &[Text<'_>], part: Part) -> Result<Vec<Vectors>, Error> {
         self.check(texts, part)?;
-        match &self.model {
+        awake(|| match &self.model {
             AnyModel::F32(model) => {
                 let answers = model.forward(texts, part)?;
                 Ok(answers.into_iter().map(Vectors::from_f32).collect())
@@ -113,7 +113,7 @@ impl Encoder {
                 let answers = model.forward(texts, part)?;
                 Ok(answers.into_iter().map(Vectors::from_f64).collect())
             }
-        }
+        })
     }
 
     /// What [`forward`](Self::forward) would refuse.
