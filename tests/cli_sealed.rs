@@ -6,13 +6,12 @@ mod cli_support;
 mod support;
 
 use std::fs;
-use std::io::{Read, Write};
-use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use cli_support::middle::Middle;
 use cli_support::server::{Server, gateway_command, soon};
+use cli_support::wire::{Spellings, assert_noise, chi_square, sealed_in_log};
 use cli_support::{Place, Ran, args, chat_model};
 use serde_json::{Value, json};
 
@@ -47,38 +46,6 @@ fn chat(tokens: usize, more: Value) -> String {
     body.to_string()
 }
 
-/// Sum of (found - expected)^2 / expected over the values of a byte: 255 ± 23 if all are equally likely.
-fn chi_square(bytes: &[u8]) -> f64 {
-    let mut counts = [0.0; 256];
-    bytes
-        .iter()
-        .for_each(|byte| counts[usize::from(*byte)] += 1.0);
-    let expected = bytes.len() as f64 / 256.0;
-    counts
-        .iter()
-        .map(|count: &f64| (count - expected).powi(2) / expected)
-        .sum()
-}
-
-fn holds(bytes: &[u8], part: &[u8]) -> bool {
-    bytes.windows(part.len()).any(|window| window == part)
-}
-
-/// Neighbouring ids as somebody might find them: in decimal, and in the memory's order.
-fn spellings(ids: &[u32]) -> Vec<Vec<u8>> {
-    let few = ids.windows(4).flat_map(|ids| {
-        let decimal: Vec<String> = ids.iter().map(u32::to_string).collect();
-        let joined = [",", ", ", " "].map(|between| decimal.join(between).into_bytes());
-        let wide = ids.iter().flat_map(|id| id.to_le_bytes()).collect();
-        let narrow = ids
-            .iter()
-            .flat_map(|id| (*id as u16).to_le_bytes())
-            .collect();
-        joined.into_iter().chain([wide, narrow])
-    });
-    few.collect()
-}
-
 #[test]
 fn who_is_on_the_way_sees_noise_and_the_log_has_counts() {
     let place = Place::new();
@@ -110,7 +77,8 @@ fn who_is_on_the_way_sees_noise_and_the_log_has_counts() {
         .flat_map(|post| [&post.request[..], &post.response].concat())
         .collect();
     assert!(chi_square(&all) > 100_000.0);
-    assert!(spellings(&ids).iter().any(|part| holds(&all, part)));
+    let spellings = Spellings::of([&ids[..]]);
+    assert!(spellings.are_in(&all));
     middle.forget();
 
     let sealed = Server::gateway(&place, args!["--upstream", &middle.url()]);
@@ -131,62 +99,19 @@ fn who_is_on_the_way_sees_noise_and_the_log_has_counts() {
         .collect();
     for bytes in [&requests, &responses] {
         assert!(bytes.len() > 64 << 10, "{} bytes", bytes.len());
-        let chi_square = chi_square(bytes);
-        assert!((120.0..400.0).contains(&chi_square), "{chi_square}");
+        assert_noise(bytes);
     }
     let all: Vec<u8> = seen
         .iter()
         .flat_map(|post| [&post.request[..], &post.response].concat())
         .collect();
-    for part in spellings(&ids) {
-        assert!(!holds(&all, &part), "ids are on the wire");
-    }
+    assert!(!spellings.are_in(&all), "ids are on the wire");
 
-    let log = host.kill();
+    let (out, log) = host.kill_saying_all();
+    assert!(!spellings.are_in(out.as_bytes()), "{out}");
+    assert!(!spellings.are_in(log.as_bytes()), "{log}");
     assert!(log.lines().count() > 12, "{log}");
-    for line in log.lines() {
-        let words: Vec<&str> = line.split(' ').collect();
-        let [
-            method,
-            route,
-            status,
-            sealed,
-            "in",
-            bytes_in,
-            "out",
-            bytes_out,
-            "ms",
-            ms,
-        ] = words[..]
-        else {
-            panic!("{line}");
-        };
-        assert!(
-            ["GET", "POST"].contains(&method) && ["sealed", "unsealed"].contains(&sealed),
-            "{line}"
-        );
-        assert!(
-            [
-                "/inference/v1/generate",
-                "/v1/models",
-                "/transport-key",
-                "/health",
-                "/version"
-            ]
-            .contains(&route),
-            "{line}"
-        );
-        assert!(
-            [status, bytes_in, bytes_out, ms]
-                .iter()
-                .all(|count| count.parse::<u64>().is_ok()),
-            "{line}"
-        );
-    }
-    assert_eq!(
-        log.lines().filter(|line| line.contains(" sealed ")).count(),
-        7
-    );
+    assert_eq!(sealed_in_log(&log, &["/inference/v1/generate"]), 7);
 }
 
 #[test]
@@ -198,20 +123,7 @@ fn a_replay_is_refused_and_after_a_restart_too() {
     let gateway = Server::gateway(&place, args!["--upstream", &middle.url()]);
     assert_eq!(gateway.post(CHAT, &chat(3, json!({}))).0, 200);
     let post = middle.posts().remove(0);
-    let replay = |host: &Server| {
-        let mut socket = TcpStream::connect(host.address()).unwrap();
-        let head = format!(
-            "POST /inference/v1/generate HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\
-             content-type: application/x-equicrypt-sealed\r\ncontent-length: {}\r\n\r\n",
-            post.request.len()
-        );
-        socket
-            .write_all(&[head.as_bytes(), &post.request].concat())
-            .unwrap();
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).unwrap();
-        answer
-    };
+    let replay = |host: &Server| post.send_again(host.address(), "/inference/v1/generate");
     for _ in 0..2 {
         let answer = replay(&host);
         assert!(

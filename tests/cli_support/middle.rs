@@ -1,6 +1,6 @@
 //! Someone between gateway and host who understands HTTP: sees whole requests and answers, and may change an answer's frames.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 
@@ -50,6 +50,10 @@ impl Middle {
         format!("http://{}", self.address)
     }
 
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
     pub fn posts(&self) -> Vec<Post> {
         self.seen.lock().unwrap().posts.clone()
     }
@@ -64,6 +68,21 @@ impl Middle {
 }
 
 impl Post {
+    /// What the host at this address answers if its body, sealed, comes once more, to this route.
+    pub fn send_again(&self, host: &str, route: &str) -> String {
+        let mut socket = TcpStream::connect(host).unwrap();
+        let head = format!(
+            "POST {route} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\
+             content-type: application/x-equicrypt-sealed\r\ncontent-length: {}\r\n\r\n",
+            self.request.len()
+        );
+        let whole = [head.as_bytes(), &self.request].concat();
+        socket.write_all(&whole).unwrap();
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).unwrap();
+        answer
+    }
+
     pub fn frames(&self) -> Frames {
         let length = |bytes: &[u8]| u32::from_be_bytes(*bytes.first_chunk().unwrap()) as usize;
         let end = 36 + length(&self.response[32..]);

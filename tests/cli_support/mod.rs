@@ -8,11 +8,13 @@
 )]
 
 pub mod chat_model;
+pub mod encoder;
 pub mod gguf;
 pub mod middle;
 pub mod recorder;
 pub mod server;
 pub mod weights;
+pub mod wire;
 
 use std::ffi::OsStr;
 use std::io::Write;

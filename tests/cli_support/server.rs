@@ -26,6 +26,8 @@ impl Server {
     pub fn start_with(folder: &Path, options: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Self {
         let mut command = command([OsStr::new("serve"), folder.as_os_str()]);
         command.args(options).env("EQUICRYPT_LISTEN", "127.0.0.1:0");
+        // Whatever a dependency might say.
+        command.env("RUST_LOG", "trace");
         // So that it has the same transport key when it is started again.
         command.env("XDG_STATE_HOME", folder.with_file_name("host-state"));
         Self::run(command, folder)
@@ -145,12 +147,18 @@ impl Server {
     }
 
     /// Kills the server and returns what it wrote to standard error.
-    pub fn kill(mut self) -> String {
+    pub fn kill(self) -> String {
+        self.kill_saying_all().1
+    }
+
+    /// The same, behind what it wrote to standard output since it said that it serves.
+    pub fn kill_saying_all(mut self) -> (String, String) {
         self.child.kill().unwrap();
-        let mut err = String::new();
+        let (mut out, mut err) = (String::new(), String::new());
+        self.out.read_to_string(&mut out).unwrap();
         let mut pipe = self.child.stderr.take().unwrap();
         pipe.read_to_string(&mut err).unwrap();
-        err
+        (out, err)
     }
 
     fn exchange(&self, method: &str, path: &str, body: &str) -> (u16, String) {
