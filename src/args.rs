@@ -1,6 +1,7 @@
 //! The command line, and nothing done about it yet.
 
 mod audit;
+mod bench;
 mod encoder;
 mod gateway;
 mod rekey;
@@ -13,6 +14,7 @@ use clap::builder::PossibleValue;
 use clap::{Parser, Subcommand, ValueEnum};
 
 pub(crate) use audit::Audit;
+pub(crate) use bench::{Bench, BenchEncrypt, Way};
 pub(crate) use encoder::{Classify, Embed, EncoderArgs, FillMask, Rerank};
 pub(crate) use gateway::{EngineName, Gateway};
 pub(crate) use rekey::Rekey;
@@ -84,6 +86,9 @@ pub(crate) enum Command {
     /// below 95 % means that the attack itself does not work on this model. Whatever is recovered, the exit status is 0 unless
     /// --fail-above is given.
     Audit(Audit),
+    /// Measure on this machine what encryption costs
+    #[command(subcommand)]
+    Bench(Bench),
 }
 
 #[derive(clap::Args)]

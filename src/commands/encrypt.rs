@@ -58,6 +58,7 @@ pub(super) fn run(args: &Encrypt) -> Result<()> {
             "homophones": homophones.extra(),
             "biased_ids": homophones.biased(),
             "seconds": seconds,
+            "flush_seconds": summary.flushing.as_secs_f64(),
             "peak_memory_bytes": memory,
         }));
     }
@@ -120,13 +121,18 @@ fn encrypt_to_gguf(
         .with_context(|| format!("cannot write {}", path.display()))?;
     let gguf = GgufFile::open(&file)?;
     let tensors = &gguf.header().tensors;
-    let summary = Summary {
-        manifest,
-        tensors: tensors.len(),
-        bytes: tensors.iter().map(|tensor| tensor.byte_len).sum(),
-    };
+    let (tensors, bytes) = (
+        tensors.len(),
+        tensors.iter().map(|tensor| tensor.byte_len).sum(),
+    );
+    let start = Instant::now();
     staged.commit()?;
-    Ok(summary)
+    Ok(Summary {
+        manifest,
+        tensors,
+        bytes,
+        flushing: start.elapsed(),
+    })
 }
 
 /// Rewrites an adapter for an encrypted base.

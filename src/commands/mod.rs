@@ -2,6 +2,7 @@
 
 mod ask;
 mod audit;
+mod bench;
 mod classify;
 mod demo;
 mod embed;
@@ -49,5 +50,6 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::FillMask(args) => fill_mask::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Audit(args) => audit::run(&args),
+        Command::Bench(bench) => bench::run(&bench),
     }
 }

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Instant;
 
 use equicrypt_checkpoint::safetensors::{SafetensorsFile, SafetensorsWriter};
 use equicrypt_checkpoint::{Checkpoint, Dtype, StagedDir, TensorInfo, read_json, write_json};
@@ -86,6 +87,7 @@ pub fn encrypt_adapter(
         writer.write_at(index, 0, values)?;
         bytes += values.len() as u64;
     }
+    let start = Instant::now();
     writer.finish()?;
     write_json(&staged.path().join(CONFIG), &config)?;
     let path = staged.path().join(MANIFEST_FILE);
@@ -101,6 +103,7 @@ pub fn encrypt_adapter(
         manifest: manifest.clone(),
         tensors: tensors.len(),
         bytes,
+        flushing: start.elapsed(),
     })
 }
 

@@ -1,4 +1,5 @@
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use equicrypt_checkpoint::{
     Checkpoint, CheckpointWriter, Dtype, StagedDir, TensorHeader, write_json,
@@ -43,6 +44,8 @@ pub struct Summary {
     pub tensors: usize,
     /// Their size in bytes.
     pub bytes: u64,
+    /// How long it took at the end until all of it was on the disk.
+    pub flushing: Duration,
 }
 
 /// Encrypts `source` into the new folder `out` under `key`. `progress` is told, from any thread, how many bytes were
@@ -95,6 +98,7 @@ pub fn encrypt_with(
     let headers: Vec<_> = plan.outputs.iter().map(header).collect();
     let writer = CheckpointWriter::create(staged.path(), &headers)?;
     pass::run(source, &writer, plan, secrets, progress)?;
+    let start = Instant::now();
     writer.finish()?;
 
     let dtype = plan
@@ -136,6 +140,7 @@ pub fn encrypt_with(
         manifest: plan.manifest.clone(),
         tensors: plan.outputs.len(),
         bytes: plan.bytes(),
+        flushing: start.elapsed(),
     })
 }
 

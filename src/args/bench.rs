@@ -1,0 +1,90 @@
+//! `equicrypt bench`.
+
+use std::num::NonZeroU16;
+use std::path::PathBuf;
+
+use clap::{Subcommand, ValueEnum};
+
+#[derive(Subcommand)]
+pub(crate) enum Bench {
+    /// Time encrypting beside copying the same files
+    ///
+    /// Every round copies the folder twice (a loop of reads and writes, and cp) and encrypts it in every way that is asked for,
+    /// each in a process of its own. Times are told twice: until everything is written, which is where cp stops, and until
+    /// everything is on the disk, which is where encrypt stops.
+    Encrypt(BenchEncrypt),
+}
+
+#[derive(clap::Args)]
+pub(crate) struct BenchEncrypt {
+    /// Encrypt this Hugging Face folder, in place of a Llama with random weights
+    #[arg(long, value_name = "DIR")]
+    pub(crate) model: Option<PathBuf>,
+    /// Bytes of the random Llama's bf16 weights, about: a number, with K, M or G for powers of 1,000
+    #[arg(long, value_name = "BYTES", default_value = "1G", value_parser = bytes, conflicts_with = "model")]
+    pub(crate) size: u64,
+    /// Only this way; may be given several times
+    #[arg(long = "way", value_name = "WAY", value_enum)]
+    pub(crate) ways: Vec<Way>,
+    /// How often each is timed; the table shows medians
+    #[arg(long, value_name = "N", default_value = "5")]
+    pub(crate) rounds: NonZeroU16,
+    /// Where the folders are made and deleted again: the file system that is measured; the system's temporary folder if not given
+    #[arg(long, value_name = "DIR")]
+    pub(crate) scratch: Option<PathBuf>,
+    /// Write all figures, round by round, as JSON into this file; - for standard output, in place of the table
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
+}
+
+/// A profile and the dtype of what is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Way {
+    /// The default profile, in the original's dtype
+    Permute,
+    /// Rotations, stored as bf16
+    RotateBf16,
+    /// Rotations, stored as f32: twice the bytes of a bf16 model are written
+    RotateF32,
+}
+
+impl BenchEncrypt {
+    /// The ways that were asked for; all of them if none was.
+    pub(crate) fn ways(&self) -> &[Way] {
+        match self.ways.as_slice() {
+            [] => Way::value_variants(),
+            some => some,
+        }
+    }
+}
+
+fn bytes(text: &str) -> Result<u64, String> {
+    let unit = |suffix: char| match suffix.to_ascii_uppercase() {
+        'K' => Some(1_000),
+        'M' => Some(1_000_000),
+        'G' => Some(1_000_000_000),
+        _ => None,
+    };
+    let last = text.chars().next_back();
+    let (number, unit) = match last.and_then(unit) {
+        Some(unit) => (&text[..text.len() - 1], unit),
+        None => (text, 1),
+    };
+    let bytes = number.parse().ok().and_then(|n: u64| n.checked_mul(unit));
+    bytes.ok_or_else(|| "expected a number of bytes, like 500M or 8G".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::bytes;
+
+    #[test]
+    fn sizes_have_units() {
+        assert_eq!(bytes("1G"), Ok(1_000_000_000));
+        assert_eq!(bytes("20m"), Ok(20_000_000));
+        assert_eq!(bytes("7"), Ok(7));
+        for bad in ["", "G", "1T", "-1", "1.5G", "99999999999G", "é"] {
+            assert!(bytes(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,37 @@
+//! What is measured at the machine's limits: tables for people, JSON for scripts.
+
+mod copies;
+mod encrypt;
+mod synthetic;
+
+use anyhow::Result;
+
+use crate::args::Bench;
+
+pub(super) fn run(bench: &Bench) -> Result<()> {
+    match bench {
+        Bench::Encrypt(args) => encrypt::run(args),
+    }
+}
+
+/// The middle one; between the two in the middle where there are two.
+fn median(values: &[f64]) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    match sorted.as_slice() {
+        [] => f64::NAN,
+        sorted => (sorted[(sorted.len() - 1) / 2] + sorted[sorted.len() / 2]) / 2.0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::median;
+
+    #[test]
+    fn medians_are_in_the_middle() {
+        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), 2.5);
+        assert!(median(&[]).is_nan());
+    }
+}
