@@ -4,6 +4,7 @@
 //! is described at <https://huggingface.co/docs/safetensors>; [`parse_header`] refuses whatever
 //! departs from it.
 
+mod flusher;
 mod header;
 mod reader;
 mod writer;

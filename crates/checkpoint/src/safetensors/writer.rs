@@ -2,22 +2,25 @@ use std::collections::HashSet;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::{Map, Value, json};
 
+use super::flusher::Flusher;
 use super::header::MAX_HEADER_BYTES;
 use crate::tensor::check_range;
 use crate::{Error, TensorHeader};
 
 /// A safetensors file being written: the header first, then blocks of data in any order, from
-/// any thread.
+/// any thread. What is written goes to the disk meanwhile.
 ///
 /// Tensors lie in the given order. The header is padded with spaces to a multiple of eight bytes.
 #[derive(Debug)]
 pub struct SafetensorsWriter {
     path: PathBuf,
-    file: File,
+    file: Arc<File>,
+    flusher: Flusher,
     slots: Vec<Slot>,
 }
 
@@ -93,7 +96,7 @@ impl SafetensorsWriter {
             slot.start += data_start;
         }
 
-        let file = File::create_new(path).map_err(Error::io("create", path))?;
+        let file = Arc::new(File::create_new(path).map_err(Error::io("create", path))?);
         file.set_len(total).map_err(Error::io("size", path))?;
         file.write_all_at(&header_len.to_le_bytes(), 0)
             .map_err(Error::io("write", path))?;
@@ -101,6 +104,7 @@ impl SafetensorsWriter {
             .map_err(Error::io("write", path))?;
         Ok(SafetensorsWriter {
             path: path.to_path_buf(),
+            flusher: Flusher::new(file.clone()),
             file,
             slots,
         })
@@ -123,6 +127,7 @@ impl SafetensorsWriter {
             .map_err(Error::io("write", &self.path))?;
         slot.written
             .fetch_add(bytes.len() as u64, Ordering::Relaxed);
+        self.flusher.wrote(bytes.len() as u64);
         Ok(())
     }
 
@@ -142,7 +147,9 @@ impl SafetensorsWriter {
                 });
             }
         }
-        self.file.sync_all().map_err(Error::io("flush", &self.path))
+        self.flusher
+            .finish()
+            .map_err(Error::io("flush", &self.path))
     }
 }
 
