@@ -1,5 +1,6 @@
 use half::f16;
 use half::slice::HalfFloatSliceExt;
+use pulp::Arch;
 
 /// The floating-point formats that weights are stored in, little-endian.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -76,11 +77,11 @@ impl Dtype {
                     });
                 }
             }
-            Dtype::Bf16 => {
+            Dtype::Bf16 => Arch::new().dispatch(|| {
                 for (value, raw) in out.iter_mut().zip(bytes.as_chunks().0) {
                     *value = bf16_to_f32(*raw);
                 }
-            }
+            }),
         }
     }
 
@@ -139,11 +140,12 @@ impl Dtype {
                     write_f16(values, raw);
                 }
             }
-            Dtype::Bf16 => {
+            // Without the widest registers this takes three times as long.
+            Dtype::Bf16 => Arch::new().dispatch(|| {
                 for (raw, value) in bytes.as_chunks_mut().0.iter_mut().zip(values) {
                     *raw = f32_to_bf16(*value);
                 }
-            }
+            }),
         }
     }
 
@@ -194,12 +196,14 @@ impl Dtype {
     }
 }
 
+#[inline(always)]
 fn bf16_to_f32(raw: [u8; 2]) -> f32 {
     f32::from_bits(u32::from(u16::from_le_bytes(raw)) << 16)
 }
 
 /// Adding 0x7fff, and one more if the kept part is odd, carries into the kept part exactly when
 /// the dropped half is above one half, or equal to it and the kept part odd.
+#[inline(always)]
 fn f32_to_bf16(value: f32) -> [u8; 2] {
     let bits = value.to_bits();
     let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1)) >> 16;

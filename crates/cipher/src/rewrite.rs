@@ -1,9 +1,13 @@
 //! Secrets acting on matrices.
 
+mod lines;
+
 use zeroize::Zeroize;
 
 use crate::element::{Element, Step};
 use crate::real::Real;
+
+pub(crate) use lines::{LANES, Line, transpose_from, transpose_into};
 
 /// An element made ready to act on matrices in precision T.
 pub(crate) struct Action<T: Real> {
@@ -24,13 +28,14 @@ enum Move<T> {
 /// Room that one thread's transformations reuse.
 #[derive(Default)]
 pub(crate) struct Scratch<T> {
-    tile: Vec<T>,
-    other: Vec<T>,
+    lines: Vec<Line<T>>,
+    other: Vec<Line<T>>,
 }
 
 impl<T: Real> Action<T> {
     /// The action of `element`.
     pub(crate) fn new(element: &Element) -> Self {
+        let size = element.size();
         let real = |values: &[f64]| values.iter().map(|v| T::from_f64(*v)).collect();
         let moves = element.steps().iter().map(|step| match step {
             Step::Monomial { source, factor } => Move::Monomial {
@@ -42,10 +47,17 @@ impl<T: Real> Action<T> {
                 matrices: blocks.iter().map(|b| real(&b.matrix)).collect(),
             },
         });
-        Self {
-            size: element.size(),
-            moves: moves.collect(),
+        let mut moves: Vec<Move<T>> = moves.collect();
+        if moves.len() > 1 {
+            moves.retain(|step| !step.is_identity());
         }
+        if moves.is_empty() {
+            moves.push(Move::Monomial {
+                source: (0..size as u32).collect(),
+                factor: vec![T::from_f64(1.0); size],
+            });
+        }
+        Self { size, moves }
     }
 
     /// (source, factor) if the map is y_i = factor_i x_{source_i}.
@@ -58,11 +70,7 @@ impl<T: Real> Action<T> {
 
     /// X <- M X for X of shape [size, lanes], row-major.
     pub(crate) fn apply(&self, x: &mut [T], lanes: usize) {
-        let mut scratch = Vec::new();
-        self.apply_with(x, lanes, &mut scratch);
-    }
-
-    fn apply_with(&self, x: &mut [T], lanes: usize, other: &mut Vec<T>) {
+        let mut other = Vec::new();
         for step in &self.moves {
             match step {
                 Move::Monomial { source, factor } => {
@@ -78,7 +86,7 @@ impl<T: Real> Action<T> {
                     matrices,
                 } => {
                     for (coordinates, matrix) in coordinates.iter().zip(matrices) {
-                        mix(x, lanes, coordinates, matrix, other);
+                        mix(x, lanes, coordinates, matrix, &mut other);
                     }
                 }
             }
@@ -88,22 +96,35 @@ impl<T: Real> Action<T> {
     /// Each row w of a [rows, size] matrix becomes M w.
     pub(crate) fn apply_to_rows(&self, matrix: &mut [T], scratch: &mut Scratch<T>) {
         if let Some((source, factor)) = self.as_monomial() {
+            let mut old = Vec::with_capacity(self.size);
             for row in matrix.chunks_exact_mut(self.size) {
-                scratch.other.clear();
-                scratch.other.extend_from_slice(row);
+                old.clear();
+                old.extend_from_slice(row);
                 for ((to, from), f) in row.iter_mut().zip(source).zip(factor) {
-                    *to = *f * scratch.other[*from as usize];
+                    *to = *f * old[*from as usize];
                 }
             }
             return;
         }
+        let Scratch { lines, other } = scratch;
+        lines.resize(self.size, Line::default());
         for rows in matrix.chunks_mut(self.size * LANES) {
-            let lanes = rows.len() / self.size;
-            scratch.tile.clear();
-            scratch.tile.resize(rows.len(), T::default());
-            transpose(rows, lanes, self.size, &mut scratch.tile);
-            self.apply_with(&mut scratch.tile, lanes, &mut scratch.other);
-            transpose(&scratch.tile, self.size, lanes, rows);
+            transpose_into(rows, self.size, lines);
+            self.apply_to_lines(lines, other);
+            transpose_from(lines, rows, self.size);
+        }
+    }
+}
+
+impl<T: Real> Move<T> {
+    fn is_identity(&self) -> bool {
+        match self {
+            Self::Monomial { source, factor } => {
+                let one = T::from_f64(1.0);
+                (0..).zip(source).all(|(to, from)| to == *from)
+                    && factor.iter().all(|factor| *factor == one)
+            }
+            Self::Blocks { coordinates, .. } => coordinates.is_empty(),
         }
     }
 }
@@ -150,14 +171,5 @@ fn mix<T: Real>(x: &mut [T], lanes: usize, coordinates: &[u32], matrix: &[T], ol
     }
 }
 
-/// `to`[j, i] = `from`[i, j] for `from` of shape [rows, columns].
-fn transpose<T: Copy>(from: &[T], rows: usize, columns: usize, to: &mut [T]) {
-    for (i, row) in from.chunks_exact(columns).enumerate() {
-        for (value, column) in row.iter().zip(to.chunks_exact_mut(rows)) {
-            column[i] = *value;
-        }
-    }
-}
-
-/// Rows that are transformed together, so that the innermost loop runs along them.
-pub(crate) const LANES: usize = 32;
+#[cfg(test)]
+mod tests;
