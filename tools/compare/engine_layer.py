@@ -17,8 +17,8 @@ import numpy as np
 from safetensors.numpy import load_file, save_file
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "interop"))
-from minilm_throughput import Host  # noqa: E402
 from owner import Owner  # noqa: E402
+from served import Served  # noqa: E402
 
 WARM_UP = 20
 
@@ -32,7 +32,7 @@ def measure(binary: Path, minilm: Path, layers: int, text: str, ids: list[int], 
         owner.keygen()
         owner.encrypt(plain, encrypted)
         cipher_ids = owner.vocabulary(encrypted).encrypt(ids)
-        with Host(binary, plain) as one, Host(binary, encrypted) as other:
+        with serve(binary, plain) as one, serve(binary, encrypted) as other:
             wires = [(Wire(one.url), ids), (Wire(other.url), cipher_ids)]
             for wire, sent in wires * WARM_UP:
                 wire.embed(sent)
@@ -43,6 +43,10 @@ def measure(binary: Path, minilm: Path, layers: int, text: str, ids: list[int], 
         return {name: {"seconds": statistics.median(turn[place][0] for turn in timed),
                        "bytes": timed[-1][place][2], "embedding": found[name]}
                 for place, name in enumerate(found)}
+
+
+def serve(binary: Path, folder: Path) -> Served:
+    return Served(binary, "serve", folder, "--listen", "127.0.0.1:0")
 
 
 def cut(minilm: Path, folder: Path, layers: int) -> None:

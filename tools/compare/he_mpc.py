@@ -28,7 +28,6 @@ LEAST_COSINE with the one computed in float64.
 
 import argparse
 import json
-import os
 import statistics
 import sys
 from pathlib import Path
@@ -38,6 +37,7 @@ from tokenizers import Tokenizer
 
 import engine_layer
 from minilm_float64 import MiniLm, embedding
+from rounds import machine, use_threads
 from scratch_env import ScratchEnv
 
 # Of these many tokens, [CLS] and [SEP] included.
@@ -49,8 +49,8 @@ ENGINES = ("plain", "encrypted")
 SYSTEMS = ("ckks", "aby3", "aby3-secret", "cheetah")
 HIDES = {
     "plain": "nothing",
-    "encrypted": "ids from log readers, by obfuscation; nothing from a host with the original",
-    "ckks": "text from the host (RLWE); not the host's weights from the client",
+    "encrypted": "text from log readers, by obfuscation; nothing from a host with the original",
+    "ckks": "text from the host (RLWE); weights not from a client who asks enough",
     "aby3": "text from each of 3 hosts, if no 2 collude",
     "aby3-secret": "text and weights from each of 3 hosts, if no 2 collude",
     "cheetah": "text from each of 2 hosts, if they do not collude",
@@ -59,7 +59,7 @@ HIDES = {
 
 def main() -> int:
     options = parse()
-    os.environ["OMP_NUM_THREADS"] = os.environ["RAYON_NUM_THREADS"] = str(options.threads)
+    use_threads(options.threads)
     text = SENTENCES[options.tokens]
     ids = token_ids(options.minilm, options.tokens, text)
     layers = MiniLm(options.minilm, sys.maxsize).layers
@@ -76,7 +76,7 @@ def main() -> int:
             found.add(name, layers, one, times=layers)
         else:
             found.add(name, layers, run(options, ids, name, layers, 1))
-    print(json.dumps({"sentence": text, "tokens": options.tokens, "threads": options.threads, "rows": found.rows}))
+    print(json.dumps({"machine": machine(options.threads), "sentence": text, "tokens": options.tokens, "rows": found.rows}))
     least = min(row["cosine"] for row in found.rows if not row["extrapolated"])
     if least < LEAST_COSINE:
         print(f"he_mpc.py: an embedding has a cosine of {least} with the true one", file=sys.stderr)
@@ -113,8 +113,8 @@ def ckks(options: argparse.Namespace, ids: list[int], _: str, layers: int, round
     env = ScratchEnv(options.scratch, "ckks", Path(sys.executable))
     answer = env.run("ckks_layer.py", "--minilm", options.minilm, "--ids", json.dumps(ids), "--layers", layers,
                      "--processes", options.threads, "--rounds", rounds)
-    return shared(answer, answer["sent"] + answer["received"],
-                  ("version", "host_seconds", "sent", "received", "round_trips", "key_bytes", "prepare_seconds"))
+    return measured(answer, answer["sent"] + answer["received"], 0,
+                    ("version", "host_seconds", "sent", "received", "round_trips", "key_bytes", "prepare_seconds"))
 
 
 def mpc(options: argparse.Namespace, ids: list[int], name: str, layers: int, rounds: int) -> dict:
@@ -122,12 +122,13 @@ def mpc(options: argparse.Namespace, ids: list[int], name: str, layers: int, rou
     protocol, _, weights = name.partition("-")
     answer = env.run("mpc_layer.py", "--minilm", options.minilm, "--ids", json.dumps(ids), "--layers", layers,
                      "--protocol", protocol, "--weights", weights or "public", "--rounds", rounds)
-    return shared(answer, answer["between_parties"] + answer["client_sent"] + answer["client_received"],
-                  ("version", "between_parties", "messages", "client_sent", "client_received", "gelu_error"))
+    return measured(answer, answer["between_parties"], answer["client_sent"] + answer["client_received"],
+                    ("version", "between_parties", "messages", "client_sent", "client_received", "gelu_error"))
 
 
-def shared(answer: dict, total: int, details: tuple[str, ...]) -> dict:
-    return {"seconds": statistics.median(answer["seconds"]), "bytes": total,
+def measured(answer: dict, inside: int, ends: int, details: tuple[str, ...]) -> dict:
+    """`inside`: bytes that grow with the layers; `ends`: those of input and output."""
+    return {"seconds": statistics.median(answer["seconds"]), "bytes": inside, "end_bytes": ends,
             "embedding": embedding(np.array(answer["hidden"])),
             "details": {name: answer[name] for name in details} | {"rounds": len(answer["seconds"])}}
 
@@ -142,8 +143,8 @@ class Table:
               f"{'max error':>10}  hides", file=sys.stderr)
 
     def add(self, name: str, scope: int, answer: dict, times: int = 1) -> None:
-        """`times`: the answer is of that many times less."""
-        seconds, sent = answer["seconds"] * times, answer["bytes"] * times
+        """`times`: the answer is of that many times fewer layers."""
+        seconds, sent = answer["seconds"] * times, answer["bytes"] * times + answer.get("end_bytes", 0)
         self.plain.setdefault(scope, seconds)
         row = {"system": name, "layers": scope, "tokens": self.tokens, "seconds_per_token": seconds / self.tokens,
                "ratio_to_plain": seconds / self.plain[scope], "bytes_per_token": sent / self.tokens,
