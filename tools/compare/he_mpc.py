@@ -14,11 +14,11 @@ mean and length 1. Scope "1 layer" is the first layer, "6 layers" is all-MiniLM-
     aby3-secret the same with the weights shared, too
     cheetah     SPU, two parties; the weights public
 
-All parties run on this machine and share its cores; no network is between them, so that round trips cost nothing here and would
-elsewhere. Bytes: everything on the wire of plain and encrypted; serialized ciphertexts both ways; what SPU's links count
-plus the client's shares. What is done once (keys, weights) is not in time and bytes, but in the JSON. Times are the median of
---requests requests of the engines, and of --rounds rounds of the others. --no-whole cheetah (the default) runs one layer and
-multiplies: such lines are marked "extrapolated".
+All parties run on this machine and share its cores; no network is between them, so that round trips cost nothing here and
+would elsewhere. Bytes: everything on the wire of plain and encrypted; serialized ciphertexts both ways; what SPU's links
+count plus the client's shares, of the last round. What is done once (keys, weights) is not in time and bytes, but in the
+JSON. Times are the median of --requests requests of the engines, and of --rounds rounds of one layer in the others, whose
+whole model runs once. Of the systems after --no-whole one layer is run and multiplied: such lines are marked "extrapolated".
 
 SCRATCH keeps the two environments (1.2 GB). SPU needs CPython 3.10 or 3.11: --python, if VENV is of another one.
 
@@ -96,7 +96,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--tokens", type=int, choices=SENTENCES, default=16)
     parser.add_argument("--threads", type=int, default=2, help="of the engines, and processes of the CKKS host")
     parser.add_argument("--requests", type=int, default=300, help="to each engine")
-    parser.add_argument("--rounds", type=int, default=1, help="of one layer in the other systems")
+    parser.add_argument("--rounds", type=int, default=3, help="of one layer in the other systems")
     return parser.parse_args()
 
 
@@ -130,7 +130,7 @@ def measured(answer: dict, inside: int, ends: int, details: tuple[str, ...]) -> 
     """`inside`: bytes that grow with the layers; `ends`: those of input and output."""
     return {"seconds": statistics.median(answer["seconds"]), "bytes": inside, "end_bytes": ends,
             "embedding": embedding(np.array(answer["hidden"])),
-            "details": {name: answer[name] for name in details} | {"rounds": len(answer["seconds"])}}
+            "details": {name: answer[name] for name in details} | {"seconds": answer["seconds"]}}
 
 
 class Table:
