@@ -72,7 +72,7 @@ impl Case {
                 "hidden_size": self.hidden, "intermediate_size": self.ffn,
                 "num_hidden_layers": 1, "num_attention_heads": 4, "num_key_value_heads": 2,
                 "max_position_embeddings": 64, "rms_norm_eps": 1e-5,
-                "tie_word_embeddings": self.ffn % 2 == 0,
+                "tie_word_embeddings": self.ffn.is_multiple_of(2),
             }),
             _ => json!({
                 "model_type": "gpt2", "activation_function": "gelu_new", "vocab_size": self.vocab,
