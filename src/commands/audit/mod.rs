@@ -26,7 +26,7 @@ use fidelity::Original;
 
 pub(super) fn run(args: &args::Audit) -> Result<()> {
     if let Some(traffic) = &args.traffic {
-        return tell(args, &traffic::run(args, traffic)?);
+        return traffic::run(args, traffic);
     }
     let is_encoder = model_config(&args.model)?.task.is_of_encoder();
     let texts = texts::read(&args.model, is_encoder, args.text.as_deref())?;
@@ -102,29 +102,36 @@ fn one(
 
 /// Prints and writes what was asked for.
 fn tell(args: &args::Audit, audited: &[Audited]) -> Result<()> {
+    if args.json.as_deref() != Some(Path::new("-")) {
+        let table = match audited {
+            [one] => report::table(one),
+            several => report::matrix_table(several),
+        };
+        Terminal::new().line(table.trim_end())?;
+    }
+    write_all(args, audited)?;
+    match args.fail_above {
+        Some(most) => fail_above(most, audited),
+        None => Ok(()),
+    }
+}
+
+/// Writes the files that were asked for.
+fn write_all(args: &args::Audit, audited: &[Audited]) -> Result<()> {
     let about = About {
         command: command_line(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         date: today(),
         threads: std::thread::available_parallelism().map_or(1, usize::from),
     };
-    let mut terminal = Terminal::new();
-    let to_standard_output = args.json.as_deref() == Some(Path::new("-"));
-    if !to_standard_output {
-        let table = match audited {
-            [one] => report::table(one),
-            several => report::matrix_table(several),
-        };
-        terminal.line(table.trim_end())?;
-    }
     if let Some(path) = &args.json {
         let sentences: Vec<_> = audited.iter().map(report::verdicts).collect();
         let value = json!({
             "version": about.version, "command": about.command, "date": about.date,
             "audited": audited, "verdicts": sentences,
         });
-        if to_standard_output {
-            terminal.json(&value)?;
+        if path == Path::new("-") {
+            Terminal::new().json(&value)?;
         } else {
             write(path, &format!("{value:#}\n"))?;
         }
@@ -139,10 +146,7 @@ fn tell(args: &args::Audit, audited: &[Audited]) -> Result<()> {
             write(&folder.join(name), &text)?;
         }
     }
-    match args.fail_above {
-        Some(most) => fail_above(most, audited),
-        None => Ok(()),
-    }
+    Ok(())
 }
 
 /// Tables and plots, each with the name of its file.

@@ -10,11 +10,11 @@ use equicrypt_engine::{Decoder, Precision};
 use equicrypt_gateway::{Message, Owner};
 
 use super::texts::{self, Ids};
-use super::{attacks, name};
+use super::{attacks, name, tell, write_all};
 use crate::{args, progress};
 
-/// Tries every attack on logs against every defence.
-pub(super) fn run(args: &args::Audit, traffic: &Path) -> Result<Vec<Audited>> {
+/// Tries every attack on logs against every defence. Files are written after each of them: it may take an hour to the next.
+pub(super) fn run(args: &args::Audit, traffic: &Path) -> Result<()> {
     let config = model_config(&args.model)?;
     let is_encoder = config.task.is_of_encoder();
     let busy = progress::spinner("reading texts".into());
@@ -50,18 +50,23 @@ pub(super) fn run(args: &args::Audit, traffic: &Path) -> Result<Vec<Audited>> {
         audit = audit.with_language(Box::new(Decoder::load(&source, Precision::F32)?));
     }
     busy.finish_and_clear();
-    defences(args)
-        .into_iter()
-        .map(|defence| {
-            one(
-                args,
-                &audit,
-                defence,
-                config.architecture.model_type,
-                config.vocab_size,
-            )
-        })
-        .collect()
+    let defences = defences(args);
+    let mut audited = Vec::new();
+    for (number, defence) in defences.iter().enumerate() {
+        let architecture = config.architecture.model_type;
+        audited.push(one(
+            args,
+            &audit,
+            *defence,
+            architecture,
+            config.vocab_size,
+        )?);
+        let is_last = number + 1 == defences.len();
+        if !is_last && args.json.as_deref() != Some(Path::new("-")) {
+            write_all(args, &audited)?;
+        }
+    }
+    tell(args, &audited)
 }
 
 fn one(

@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 use super::assign::{Assigned, assign};
 use super::coordinates::Coordinates;
+use super::lanes;
 use crate::algebra::{map, procrustes, product};
 use crate::matrix::{Matrix, dot};
 
@@ -78,9 +79,8 @@ pub(super) fn align(
 /// The column of each row's largest value.
 fn likeliest(plan: &Matrix) -> Vec<usize> {
     let largest = |row: &[f32]| {
-        let values = row.iter().enumerate();
-        let best = values.max_by(|(_, a), (_, b)| a.total_cmp(b));
-        best.map_or(0, |(column, _)| column)
+        let most = lanes::most(row);
+        row.iter().position(|value| *value == most).unwrap_or(0)
     };
     plan.each_row().map(largest).collect()
 }
@@ -130,11 +130,10 @@ fn distances(a: &Matrix, b: &Matrix) -> Matrix {
 
 /// exp (-(d - least d of its row) / e), with e `temperature` times the mean of the least.
 fn heat(distances: &mut Matrix, temperature: f32) {
-    let least = |row: &[f32]| row.iter().copied().fold(f32::INFINITY, f32::min);
-    let sum: f32 = distances.each_row().map(least).sum();
+    let sum: f32 = distances.each_row().map(lanes::least).sum();
     let scale = (sum / distances.rows() as f32 * temperature).max(f32::MIN_POSITIVE);
     distances.each_row_mut().for_each(|row| {
-        let least = least(row);
+        let least = lanes::least(row);
         row.iter_mut()
             .for_each(|value| *value = ((least - *value) / scale).exp());
     });
@@ -145,30 +144,28 @@ fn transport(plan: &mut Matrix, rows: &[f32], columns: &[f32]) {
     let mut of_columns = vec![1.0f32; columns.len()];
     let mut of_rows = vec![1.0f32; rows.len()];
     for step in 0..=SCALINGS {
-        let each = plan.each_row().zip(rows).zip(&mut of_rows);
-        each.for_each(|((row, mass), out)| {
-            let sum: f32 = row.iter().zip(&of_columns).map(|(a, b)| a * b).sum();
-            *out = mass / sum.max(TINY);
-        });
-        if step == SCALINGS {
-            break;
-        }
+        let is_last = step == SCALINGS;
         let zero = || vec![0.0f32; columns.len()];
-        let sums = plan
-            .each_row()
-            .zip(&of_rows)
-            .fold(zero, |mut sums, (row, factor)| {
+        let each = plan.each_row().zip(rows).zip(&mut of_rows);
+        let sums = each.fold(zero, |mut sums, ((row, mass), out)| {
+            *out = mass / lanes::dot(row, &of_columns).max(TINY);
+            if !is_last {
+                let factor = *out;
                 sums.iter_mut()
                     .zip(row)
                     .for_each(|(sum, value)| *sum += value * factor);
-                sums
-            });
+            }
+            sums
+        });
         let sums = sums.reduce(zero, |mut sums, more| {
             sums.iter_mut()
                 .zip(more)
                 .for_each(|(sum, more)| *sum += more);
             sums
         });
+        if is_last {
+            break;
+        }
         for ((out, mass), sum) in of_columns.iter_mut().zip(columns).zip(sums) {
             *out = mass / sum.max(TINY);
         }
@@ -182,7 +179,7 @@ fn transport(plan: &mut Matrix, rows: &[f32], columns: &[f32]) {
 /// The Q that brings each id nearest to the middle of where the plan takes it, frequent ones first.
 fn next_turn(ours: &Cloud, theirs: &Cloud, mut plan: Matrix) -> Option<Mat<f64>> {
     plan.each_row_mut().for_each(|row| {
-        let sum: f32 = row.iter().sum();
+        let sum = lanes::sum(row);
         row.iter_mut().for_each(|value| *value /= sum.max(TINY));
     });
     let heavy = |side: &Matrix| {

@@ -2,6 +2,8 @@
 
 use rayon::prelude::*;
 
+use super::lanes::{most, sum};
+
 /// For each cipher id its best plain id.
 pub(super) struct Assigned {
     /// The column.
@@ -16,20 +18,19 @@ pub(super) struct Assigned {
 /// their capacity, and rows brought to 1 again, alternately (Sinkhorn); then each row's best column.
 pub(super) fn assign(scores: &mut [f32], capacities: &[f32]) -> Vec<Assigned> {
     let columns = capacities.len();
-    scores.par_chunks_mut(columns).for_each(|row| {
-        let largest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let mut sums = pass(scores, columns, |row| {
+        let largest = most(row);
         row.iter_mut()
             .for_each(|value| *value = (*value - largest).exp());
         normalise(row);
     });
     for _ in 0..ROUNDS {
-        let sums = column_sums(scores, columns);
         let scales: Vec<f32> = sums
             .iter()
             .zip(capacities)
             .map(|(sum, capacity)| (capacity / sum.max(f32::MIN_POSITIVE)).min(1.0))
             .collect();
-        scores.par_chunks_mut(columns).for_each(|row| {
+        sums = pass(scores, columns, |row| {
             row.iter_mut()
                 .zip(&scales)
                 .for_each(|(value, scale)| *value *= scale);
@@ -58,32 +59,34 @@ pub(super) fn assign(scores: &mut [f32], capacities: &[f32]) -> Vec<Assigned> {
 }
 
 fn normalise(row: &mut [f32]) {
-    let sum: f32 = row.iter().sum();
+    let sum = sum(row);
     if sum > 0.0 {
         row.iter_mut().for_each(|value| *value /= sum);
     }
 }
 
-fn column_sums(values: &[f32], columns: usize) -> Vec<f32> {
+/// Changes each row, and sums the columns of what comes of it.
+fn pass(values: &mut [f32], columns: usize, change: impl Fn(&mut [f32]) + Sync) -> Vec<f32> {
     let zero = || vec![0.0f32; columns];
-    let add = |mut sums: Vec<f32>, row: &[f32]| {
-        sums.iter_mut()
-            .zip(row)
-            .for_each(|(sum, value)| *sum += value);
-        sums
-    };
-    values
-        .par_chunks(columns)
-        .fold(zero, add)
-        .reduce(zero, |sums, more| add(sums, &more))
+    let rows = values.par_chunks_mut(columns);
+    let sums = rows.fold(zero, |sums, row| {
+        change(row);
+        added(sums, row)
+    });
+    sums.reduce(zero, |sums, more| added(sums, &more))
+}
+
+fn added(mut sums: Vec<f32>, row: &[f32]) -> Vec<f32> {
+    sums.iter_mut()
+        .zip(row)
+        .for_each(|(sum, value)| *sum += value);
+    sums
 }
 
 fn largest(row: &[f32]) -> (usize, f32) {
-    let best = row
-        .iter()
-        .enumerate()
-        .max_by(|(_, a), (_, b)| a.total_cmp(b));
-    best.map_or((0, 0.0), |(column, value)| (column, *value))
+    let most = most(row);
+    let column = row.iter().position(|value| *value == most);
+    (column.unwrap_or(0), most)
 }
 
 const ROUNDS: usize = 8;

@@ -1,5 +1,6 @@
 //! What a log reader recovers as traffic grows.
 
+use std::cell::RefCell;
 use std::time::Instant;
 
 use super::allocation::allocate;
@@ -19,6 +20,20 @@ pub struct LogAudit {
     priors: Vec<(Adversary, Corpus)>,
     template: Vec<u32>,
     language: Option<Box<dyn Language>>,
+    controls: RefCell<Vec<(&'static str, f64)>>,
+    /// Defences that differ in their epochs alone share their points.
+    points: RefCell<Vec<(Try, Point)>>,
+}
+
+/// What a point of a curve depends on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Try {
+    attack: &'static str,
+    adversary: Adversary,
+    homophones: usize,
+    allocation: Allocation,
+    keys: u8,
+    seen: usize,
 }
 
 /// What stands against a log reader.
@@ -51,6 +66,8 @@ impl LogAudit {
             priors,
             template,
             language: None,
+            controls: RefCell::default(),
+            points: RefCell::default(),
         }
     }
 
@@ -90,11 +107,13 @@ impl LogAudit {
         defence: LogDefence,
         keys: u8,
     ) -> Result<Vec<Verdict>, Error> {
-        let control = self.control(run)?;
+        let control = self.control(attack, run)?;
         let verdict = |(adversary, prior): &(Adversary, Corpus)| {
             let start = Instant::now();
-            let curve = self.curve(run, prior, defence, keys)?;
-            let seconds = start.elapsed().as_secs_f64() / (f64::from(keys) * curve.len() as f64);
+            let known = self.points.borrow().len();
+            let curve = self.curve((attack, run), (*adversary, prior), defence, keys)?;
+            let made = self.points.borrow().len() - known;
+            let seconds = start.elapsed().as_secs_f64() / (f64::from(keys) * made.max(1) as f64);
             let last = curve.last().copied();
             Ok(Verdict {
                 attack: attack.name,
@@ -116,26 +135,32 @@ impl LogAudit {
 
     /// Of the tokens that an attacker names who knows the traffic itself as plain text, with nothing but ids renamed, the
     /// share that is named rightly.
-    fn control(&self, run: LogAttack) -> Result<f64, Error> {
+    fn control(&self, attack: &'static Attack, run: LogAttack) -> Result<f64, Error> {
+        let known = self.controls.borrow();
+        if let Some((_, share)) = known.iter().find(|(name, _)| *name == attack.name) {
+            return Ok(*share);
+        }
+        drop(known);
         let seen = self.traffic.first(CONTROL);
         let homophones = vec![1; self.vocabulary];
         let code = SecretCode::new(&homophones, 0)?;
         let prior = Prior::new(&seen, &homophones, self.language.as_deref());
         let known = self.known(&code);
-        let guesses = attack(run, &prior, &seen, &code, &known)?;
+        let guesses = guesses(run, &prior, &seen, &code, &known)?;
         let is_named = |cipher: &&u32| guesses[**cipher as usize] != NO_GUESS;
         let mut named = Share::default();
         for cipher in code.encrypt(&seen).ids().iter().filter(is_named) {
             let plain = code.plain_of()[*cipher as usize];
             named.add(guesses[*cipher as usize] == plain, 1);
         }
+        (self.controls.borrow_mut()).push((attack.name, named.share()));
         Ok(named.share())
     }
 
     fn curve(
         &self,
-        run: LogAttack,
-        prior: &Corpus,
+        (attack, run): (&'static Attack, LogAttack),
+        (adversary, prior): (Adversary, &Corpus),
         defence: LogDefence,
         keys: u8,
     ) -> Result<Vec<Point>, Error> {
@@ -145,45 +170,70 @@ impl LogAudit {
         let counts = prior.counts(self.vocabulary);
         let known_homophones = allocate(&counts, defence.homophones, defence.allocation)?;
         let prior = Prior::new(prior, &known_homophones, self.language.as_deref());
-        let mut points = Vec::new();
-        let mut before: Option<(usize, Point)> = None;
-        for tokens in lengths(self.tokens()) {
-            // A new vocabulary forgets what was learnt of the one before.
-            let seen = defence
-                .epoch_tokens
-                .map_or(tokens, |epoch| epoch.min(tokens));
-            if let Some((of, point)) = before
-                && of == seen
-            {
-                points.push(Point {
+        lengths(self.tokens())
+            .into_iter()
+            .map(|tokens| {
+                // A new vocabulary forgets what was learnt of the one before.
+                let seen = defence
+                    .epoch_tokens
+                    .map_or(tokens, |epoch| epoch.min(tokens));
+                let this = Try {
+                    attack: attack.name,
+                    adversary,
+                    homophones: defence.homophones,
+                    allocation: defence.allocation,
+                    keys,
+                    seen,
+                };
+                let known = self.known_point(&this);
+                let point = match known {
+                    Some(point) => point,
+                    None => self.point(run, &prior, &homophones, this)?,
+                };
+                Ok(Point {
                     effort: tokens as f64,
                     ..point
-                });
-                continue;
-            }
-            let (mut types, mut occurrences, mut score) = (0.0, 0.0, 0.0);
-            for key in 0..keys {
-                let code = SecretCode::new(&homophones, key + 1)?;
-                let text = self.traffic.rotated(key.into(), keys.into()).first(seen);
-                let known = self.known(&code);
-                let guesses = attack(run, &prior, &text, &code, &known)?;
-                let (of_types, of_tokens) = mark(&code, &guesses, &self.held_out);
-                types += of_types / f64::from(keys);
-                occurrences += of_tokens / f64::from(keys);
-                let occurring = code.encrypt(&text).counts(code.cipher_ids());
-                let occurring: Vec<bool> = occurring.iter().map(|count| *count > 0).collect();
-                score += contest::score(&occurring, &guesses, code.plain_of()) / f64::from(keys);
-            }
-            let point = Point {
-                effort: tokens as f64,
-                recovered_types: types,
-                recovered_occurrences: occurrences,
-                contest: Some(score),
-            };
-            before = Some((seen, point));
-            points.push(point);
+                })
+            })
+            .collect()
+    }
+
+    fn known_point(&self, this: &Try) -> Option<Point> {
+        let points = self.points.borrow();
+        let known = points.iter().find(|(known, _)| known == this);
+        known.map(|(_, point)| *point)
+    }
+
+    /// The mean over the keys.
+    fn point(
+        &self,
+        run: LogAttack,
+        prior: &Prior<'_>,
+        homophones: &[u32],
+        this: Try,
+    ) -> Result<Point, Error> {
+        let Try { keys, seen, .. } = this;
+        let (mut types, mut occurrences, mut score) = (0.0, 0.0, 0.0);
+        for key in 0..keys {
+            let code = SecretCode::new(homophones, key + 1)?;
+            let text = self.traffic.rotated(key.into(), keys.into()).first(seen);
+            let known = self.known(&code);
+            let guesses = guesses(run, prior, &text, &code, &known)?;
+            let (of_types, of_tokens) = mark(&code, &guesses, &self.held_out);
+            types += of_types / f64::from(keys);
+            occurrences += of_tokens / f64::from(keys);
+            let occurring = code.encrypt(&text).counts(code.cipher_ids());
+            let occurring: Vec<bool> = occurring.iter().map(|count| *count > 0).collect();
+            score += contest::score(&occurring, &guesses, code.plain_of()) / f64::from(keys);
         }
-        Ok(points)
+        let point = Point {
+            effort: seen as f64,
+            recovered_types: types,
+            recovered_occurrences: occurrences,
+            contest: Some(score),
+        };
+        self.points.borrow_mut().push((this, point));
+        Ok(point)
     }
 
     /// What every prompt begins with is the same everywhere, so it has the same ids everywhere, homophones or not.
@@ -201,7 +251,7 @@ impl LogAudit {
 }
 
 /// What an attacker makes of `text` under `code`.
-fn attack(
+fn guesses(
     run: LogAttack,
     prior: &Prior<'_>,
     text: &Corpus,

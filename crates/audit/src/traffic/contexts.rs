@@ -10,10 +10,14 @@ pub(super) struct Labels {
     pub(super) of: Vec<u32>,
 }
 
-/// ln (P(label | id) / P(label)) of some ids, at one distance: a row a label, the last one for the ends of messages; a column an id.
+/// ln (P(label | id) / P(label)) of some ids, at one distance; labels count from 0, the last one for the ends of messages.
+///
+/// Most labels never stand beside an id, and then it does not matter which: only what others say more is kept of each label.
 pub(super) struct Evidence {
-    columns: usize,
-    values: Vec<f32>,
+    /// Of each id, for a label that never stands beside it.
+    never: Vec<f32>,
+    /// Of each label the places of the ids it stands beside, and by how much the value is above the id's `never`.
+    above: Vec<Vec<(u32, f32)>>,
 }
 
 impl Evidence {
@@ -27,46 +31,34 @@ impl Evidence {
         distance: isize,
         strength: f64,
     ) -> Self {
-        let columns = ids.len();
-        let mut values = vec![0.0f32; (kinds + 1) * columns];
-        let mut all = vec![0.0f64; columns];
-        each_neighbour(text, ids, labels, kinds, distance, |column, label| {
-            values[label * columns + column] += 1.0;
-            all[column] += 1.0;
+        let mut beside: Vec<Vec<u32>> = vec![Vec::new(); kinds + 1];
+        let mut all = vec![0.0f64; ids.len()];
+        each_neighbour(text, ids, labels, kinds, distance, |place, label| {
+            beside[label as usize].push(place);
+            all[place as usize] += 1.0;
         });
-        let sums: Vec<f64> = (values.par_chunks(columns))
-            .map(|row| row.iter().map(|count| f64::from(*count)).sum())
-            .collect();
         let total: f64 = all.iter().sum::<f64>().max(1.0);
-        // Most labels never stand beside an id, and then it does not matter which.
-        let never: Vec<f32> = all
-            .iter()
-            .map(|n| (strength / (n + strength)).ln() as f32)
-            .collect();
-        let rows = values.par_chunks_mut(columns).zip(&sums);
-        rows.for_each(|(row, sum)| {
-            let share = (sum + 0.1) / total;
-            for ((value, n), never) in row.iter_mut().zip(&all).zip(&never) {
-                *value = match *value > 0.0 {
-                    true => {
-                        let smoothed = (f64::from(*value) + strength * share) / (n + strength);
-                        (smoothed / share).ln() as f32
-                    }
-                    false => *never,
-                };
+        let never = |n: &f64| (strength / (n + strength)).ln();
+        let above = beside.into_par_iter().map(|places| {
+            let share = (places.len() as f64 + 0.1) / total;
+            let mut counts = counted(places);
+            for (place, value) in &mut counts {
+                let n = all[*place as usize];
+                let smoothed = (f64::from(*value) + strength * share) / (n + strength);
+                *value = ((smoothed / share).ln() - never(&n)) as f32;
             }
+            counts
         });
-        Self { columns, values }
-    }
-
-    fn of(&self, label: usize) -> &[f32] {
-        &self.values[label * self.columns..][..self.columns]
+        Self {
+            above: above.collect(),
+            never: all.iter().map(|n| never(n) as f32).collect(),
+        }
     }
 }
 
 /// Neighbours of some ids in a log: of each the labels that occur, and how often.
 pub(super) struct Neighbours {
-    of: Vec<Vec<(usize, f32)>>,
+    of: Vec<Vec<(u32, f32)>>,
 }
 
 impl Neighbours {
@@ -77,34 +69,41 @@ impl Neighbours {
         kinds: usize,
         distance: isize,
     ) -> Self {
-        let mut seen: Vec<Vec<usize>> = vec![Vec::new(); ids.len()];
-        each_neighbour(text, ids, labels, kinds, distance, |row, label| {
-            seen[row].push(label)
-        });
-        let counted = seen.into_par_iter().map(|mut labels| {
-            labels.sort_unstable();
-            let same = labels.chunk_by(|a, b| a == b);
-            same.map(|run| (run[0], run.len() as f32)).collect()
+        let mut seen: Vec<Vec<u32>> = vec![Vec::new(); ids.len()];
+        each_neighbour(text, ids, labels, kinds, distance, |place, label| {
+            seen[place as usize].push(label);
         });
         Self {
-            of: counted.collect(),
+            of: seen.into_par_iter().map(counted).collect(),
         }
     }
 
-    /// `scores` += `weight` x counts x evidence, a row a cipher id, a column a plain id.
-    pub(super) fn add_likelihood(&self, evidence: &Evidence, weight: f32, scores: &mut [f32]) {
-        let rows = scores.par_chunks_mut(evidence.columns).zip(&self.of);
-        rows.for_each(|(scores, labels)| {
-            for (label, count) in labels {
-                let factor = weight * count;
-                let known = evidence.of(*label);
-                scores
-                    .iter_mut()
-                    .zip(known)
-                    .for_each(|(score, known)| *score += factor * known);
+    /// `scores` += `weight` x counts x evidence for one of the ids, a score for each id of the evidence.
+    pub(super) fn add_likelihood(
+        &self,
+        place: usize,
+        evidence: &Evidence,
+        weight: f32,
+        scores: &mut [f32],
+    ) {
+        let labels = &self.of[place];
+        let all: f32 = labels.iter().map(|(_, count)| count).sum();
+        for (score, never) in scores.iter_mut().zip(&evidence.never) {
+            *score += weight * all * never;
+        }
+        for (label, count) in labels {
+            for (place, above) in &evidence.above[*label as usize] {
+                scores[*place as usize] += weight * count * above;
             }
-        });
+        }
     }
+}
+
+/// Each value once, and how often it is there.
+fn counted(mut values: Vec<u32>) -> Vec<(u32, f32)> {
+    values.sort_unstable();
+    let same = values.chunk_by(|a, b| a == b);
+    same.map(|run| (run[0], run.len() as f32)).collect()
 }
 
 /// Calls `visit` with the place in `ids` and the label of the neighbour for each occurrence.
@@ -114,7 +113,7 @@ fn each_neighbour(
     labels: &Labels,
     kinds: usize,
     distance: isize,
-    mut visit: impl FnMut(usize, usize),
+    mut visit: impl FnMut(u32, u32),
 ) {
     let mut place_of = vec![u32::MAX; labels.of.len()];
     for (place, id) in (0u32..).zip(ids) {
@@ -122,14 +121,17 @@ fn each_neighbour(
     }
     for message in text.messages() {
         for (place, id) in message.iter().enumerate() {
-            let Some(row) = place_of.get(*id as usize).filter(|row| **row != u32::MAX) else {
+            let Some(of_id) = place_of
+                .get(*id as usize)
+                .filter(|of_id| **of_id != u32::MAX)
+            else {
                 continue;
             };
             let beside = place
                 .checked_add_signed(distance)
                 .and_then(|place| message.get(place))
                 .and_then(|beside| labels.of.get(*beside as usize));
-            visit(*row as usize, beside.map_or(kinds, |label| *label as usize));
+            visit(*of_id, beside.map_or(kinds as u32, |label| *label));
         }
     }
 }
@@ -149,15 +151,21 @@ mod tests {
             ((count + 2.0 * shares[label]) / (n + 2.0) / shares[label]).ln() as f32
         };
         let close = |a: f32, b: f32| assert!((a - b).abs() < 1e-5, "{a} {b}");
-        close(evidence.of(0)[0], expected(0.0, 3.0, 0));
-        close(evidence.of(1)[0], expected(3.0, 3.0, 1));
-        close(evidence.of(0)[1], expected(2.0, 2.0, 0));
-        close(evidence.of(2)[1], expected(0.0, 2.0, 2));
+        let at = |label: usize, place: u32| {
+            let known = evidence.above[label].iter().find(|one| one.0 == place);
+            evidence.never[place as usize] + known.map_or(0.0, |one| one.1)
+        };
+        close(at(0, 0), expected(0.0, 3.0, 0));
+        close(at(1, 0), expected(3.0, 3.0, 1));
+        close(at(0, 1), expected(2.0, 2.0, 0));
+        close(at(2, 1), expected(0.0, 2.0, 2));
         let seen = Neighbours::count(&text, &[1, 2], &labels, 2, 1);
         assert_eq!(seen.of, [vec![(0, 2.0)], vec![(2, 1.0)]]);
-        let mut scores = vec![1.0; 4];
-        seen.add_likelihood(&evidence, 0.5, &mut scores);
-        close(scores[1], 1.0 + evidence.of(0)[1]);
-        close(scores[2], 1.0 + 0.5 * evidence.of(2)[0]);
+        let mut scores = vec![1.0; 2];
+        seen.add_likelihood(0, &evidence, 0.5, &mut scores);
+        close(scores[1], 1.0 + at(0, 1));
+        let mut scores = vec![1.0; 2];
+        seen.add_likelihood(1, &evidence, 0.5, &mut scores);
+        close(scores[0], 1.0 + 0.5 * at(2, 0));
     }
 }

@@ -1,5 +1,7 @@
 //! Matching by neighbours.
 
+use rayon::prelude::*;
+
 use super::align::{Candidates, align};
 use super::assign::{Assigned, assign};
 use super::coordinates::Coordinates;
@@ -173,8 +175,11 @@ fn round(
         let mut scores = judge.score(log, block);
         let part = block.len() as f32 / rows.len() as f32;
         let assigned = assign(&mut scores, &capacities(prior, columns, part));
-        for (cipher, row) in block.iter().zip(scores.chunks_exact(columns.len())) {
-            reading.choices[*cipher as usize] = likeliest(row, columns);
+        let choices: Vec<_> = (scores.par_chunks_exact(columns.len()))
+            .map(|row| likeliest(row, columns))
+            .collect();
+        for (cipher, choices) in block.iter().zip(choices) {
+            reading.choices[*cipher as usize] = choices;
         }
         all.extend(assigned);
     }

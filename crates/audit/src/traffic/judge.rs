@@ -1,5 +1,7 @@
 //! How well each plain id stands where a cipher id stands.
 
+use rayon::prelude::*;
+
 use super::contexts::{Evidence, Labels, Neighbours};
 use super::side::{RANGES, Side};
 use super::{Log, Prior};
@@ -58,24 +60,45 @@ impl<'a> Judge<'a> {
 
     /// Log-likelihoods, a row a cipher id, a column a plain id.
     pub(super) fn score(&self, log: &Log<'_>, rows: &[u32]) -> Vec<f32> {
-        let mut scores = vec![0.0f32; rows.len() * self.columns.len()];
-        for ((distance, weight), evidence) in DISTANCES.iter().zip(&self.evidence) {
-            Neighbours::count(log.traffic, rows, &self.labels, self.kinds, *distance)
-                .add_likelihood(evidence, *weight, &mut scores);
-        }
-        for (row, cipher_id) in scores.chunks_exact_mut(self.columns.len().max(1)).zip(rows) {
-            let seen = self.cipher.counts[*cipher_id as usize];
-            let scale = (TRUST / seen.sqrt()) as f32;
-            let frequency = (seen / self.cipher.tokens).ln();
-            for (value, plain_id) in row.iter_mut().zip(self.columns) {
-                let known = self.plain.counts[*plain_id as usize] + 0.5;
-                let variance = SPREAD * SPREAD + 1.0 / seen + 1.0 / known;
-                let apart = frequency - (known / self.plain.tokens).ln();
-                let unigram = -0.5 * (apart * apart / variance + variance.ln());
-                *value = *value * scale + unigram as f32;
+        let beside: Vec<Neighbours> = DISTANCES
+            .iter()
+            .map(|(distance, _)| {
+                Neighbours::count(log.traffic, rows, &self.labels, self.kinds, *distance)
+            })
+            .collect();
+        let columns = self.columns.len();
+        let mut scores = vec![0.0f32; rows.len() * columns];
+        let each = scores.par_chunks_mut(columns.max(1)).zip(rows).enumerate();
+        // Rows come by frequency: many have the one of the row before.
+        let unigrams = || (0.0, Vec::new());
+        each.for_each_init(unigrams, |unigrams, (place, (row, cipher_id))| {
+            for (((_, weight), evidence), beside) in
+                DISTANCES.iter().zip(&self.evidence).zip(&beside)
+            {
+                beside.add_likelihood(place, evidence, *weight, row);
             }
-        }
+            let seen = self.cipher.counts[*cipher_id as usize];
+            if unigrams.0 != seen {
+                *unigrams = (seen, self.unigrams(seen));
+            }
+            let scale = (TRUST / seen.sqrt()) as f32;
+            for (value, unigram) in row.iter_mut().zip(&unigrams.1) {
+                *value = *value * scale + unigram;
+            }
+        });
         scores
+    }
+
+    /// Log-likelihood, by frequency alone, of each plain id for a cipher id that was seen so often.
+    fn unigrams(&self, seen: f64) -> Vec<f32> {
+        let frequency = (seen / self.cipher.tokens).ln();
+        let of = |plain_id: &u32| {
+            let known = self.plain.counts[*plain_id as usize] + 0.5;
+            let variance = SPREAD * SPREAD + 1.0 / seen + 1.0 / known;
+            let apart = frequency - (known / self.plain.tokens).ln();
+            (-0.5 * (apart * apart / variance + variance.ln())) as f32
+        };
+        self.columns.iter().map(of).collect()
     }
 }
 

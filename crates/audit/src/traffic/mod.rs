@@ -14,6 +14,7 @@ mod corpus;
 mod fluency;
 mod frequency;
 mod judge;
+mod lanes;
 mod language;
 mod oracle;
 mod side;
