@@ -1,5 +1,6 @@
 //! The write pass: each output tensor from its source tensor, a bounded number of values at a time.
 
+mod columns;
 mod gathered;
 mod mixed;
 mod ready;

@@ -7,7 +7,7 @@ use zeroize::Zeroize;
 use crate::element::{Element, Step};
 use crate::real::Real;
 
-pub(crate) use lines::{LANES, Line, transpose_from, transpose_into};
+pub(crate) use lines::{Form, LANES, Line, transpose_from, transpose_into};
 
 /// An element made ready to act on matrices in precision T.
 pub(crate) struct Action<T: Real> {
@@ -108,10 +108,14 @@ impl<T: Real> Action<T> {
         }
         let Scratch { lines, other } = scratch;
         lines.resize(self.size, Line::default());
+        let form = Form {
+            width: self.size,
+            stride: self.size,
+        };
         for rows in matrix.chunks_mut(self.size * LANES) {
-            transpose_into(rows, self.size, lines);
+            transpose_into(rows, form, lines);
             self.apply_to_lines(lines, other);
-            transpose_from(lines, rows, self.size);
+            transpose_from(lines, rows, form);
         }
     }
 }

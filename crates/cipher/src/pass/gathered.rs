@@ -8,7 +8,7 @@ use super::{BLOCK_VALUES, Pass, Split, blocks};
 use crate::Error;
 use crate::plan::OutputTensor;
 use crate::real::Real;
-use crate::rewrite::{Action, LANES};
+use crate::rewrite::{Form, LANES};
 
 impl<T: Real> Pass<'_, T> {
     /// Output rows that are source rows in another order, with signs and scales.
@@ -35,32 +35,36 @@ impl<T: Real> Pass<'_, T> {
     ) -> Result<(), Error> {
         let mut room = self.rooms.take();
         let room = &mut *room;
-        let width = ready.to.1;
+        let Form { width, stride } = ready.form();
         let row_bytes = width * output.dtype.size();
-        let at_once = rows_at_once(ready);
-        room.out.resize(block.len() * row_bytes, 0);
-        let (source, factor) = (&source[block.clone()], &factor[block.clone()]);
-        let parts = source.chunks(at_once).zip(factor.chunks(at_once));
-        for (index, (source, factor)) in parts.enumerate() {
+        let at_once = rows_at_once(ready.form());
+        let mut bytes = std::mem::take(&mut room.out);
+        bytes.resize(block.len() * row_bytes, 0);
+        let parts = source[block.clone()]
+            .chunks(at_once)
+            .zip(factor[block.clone()].chunks(at_once))
+            .zip(bytes.chunks_mut(at_once * row_bytes));
+        for ((source, factor), out) in parts {
             self.load(ready, source, room)?;
-            for (row, factor) in room.values.chunks_exact_mut(width).zip(factor) {
-                scale_row(row, *factor);
+            for ((row, factor), out) in (room.values.chunks_exact_mut(stride))
+                .zip(factor)
+                .zip(out.chunks_exact_mut(row_bytes))
+            {
+                scale_row(&mut row[..width], *factor);
+                encode(output, &row[..width], out)?;
             }
-            let start = index * at_once * row_bytes;
-            let out = &mut room.out[start..start + source.len() * row_bytes];
-            encode(output, &room.values, out)?;
         }
+        room.out = bytes;
         self.write(output, block.start * width, &room.out)
     }
 }
 
 /// As many rows as the processor's second cache holds; whole lines of them where columns are mixed.
-fn rows_at_once<T: Real>(ready: &Ready<T>) -> usize {
-    let rows = (NEAR_VALUES / ready.to.1.max(1)).max(4);
-    let mixes = |columns: &Action<T>| columns.as_monomial().is_none();
-    match ready.columns.as_ref().is_some_and(mixes) {
-        true => rows.next_multiple_of(LANES),
-        false => rows,
+fn rows_at_once(form: Form) -> usize {
+    let rows = (NEAR_VALUES / form.width.max(1)).max(4);
+    match form.stride == form.width {
+        true => rows,
+        false => rows.next_multiple_of(LANES),
     }
 }
 

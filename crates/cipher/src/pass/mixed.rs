@@ -53,7 +53,7 @@ impl<T: Real> Pass<'_, T> {
 
     /// The source, after the map of the columns.
     fn fill(&self, ready: &Ready<T>, held: &mut Held<'_, T>) -> Result<(), Error> {
-        let width = ready.to.1;
+        let stride = ready.form().stride;
         held.lines
             .par_chunks_mut(held.panels * LANES)
             .with_min_len(held.split.least())
@@ -72,7 +72,7 @@ impl<T: Real> Pass<'_, T> {
                 for (panel, square) in squares.chunks_exact_mut(LANES).enumerate() {
                     let start = held.columns.start + panel * LANES;
                     let part = start..(start + LANES).min(held.columns.end);
-                    for (line, row) in square.iter_mut().zip(room.values.chunks_exact(width)) {
+                    for (line, row) in square.iter_mut().zip(room.values.chunks_exact(stride)) {
                         match <&[T; LANES]>::try_from(&row[part.clone()]) {
                             Ok(whole) => line.0 = *whole,
                             Err(_) => line.0[..part.len()].copy_from_slice(&row[part.clone()]),

@@ -9,7 +9,7 @@ use crate::Error;
 use crate::element::Element;
 use crate::plan::{Gain, OutputTensor, Work};
 use crate::real::Real;
-use crate::rewrite::Action;
+use crate::rewrite::{Action, Form, LANES};
 
 /// A source tensor as a matrix, and the maps that act on it. A vector is a matrix with one column.
 pub(super) struct Ready<T: Real> {
@@ -31,6 +31,27 @@ pub(super) struct Ready<T: Real> {
     pub(super) dtype: Dtype,
     /// The source itself, if it is so small that reading its rows one by one would take longer.
     pub(super) whole: Option<Vec<u8>>,
+}
+
+impl<T: Real> Ready<T> {
+    /// How rows lie one behind the other while they are made: apart where columns are mixed.
+    pub(super) fn form(&self) -> Form {
+        let width = self.to.1;
+        let mixes = |columns: &Action<T>| columns.as_monomial().is_none();
+        let apart = self.columns.as_ref().is_some_and(mixes);
+        Form {
+            width,
+            stride: if apart { width + LANES } else { width },
+        }
+    }
+
+    /// What a row of the source is multiplied by.
+    pub(super) fn row_factor(&self, row: u32) -> T {
+        match &self.row_factors {
+            Some(factors) => factors[row as usize] * self.scale,
+            None => self.scale,
+        }
+    }
 }
 
 impl<T: Real> Pass<'_, T> {

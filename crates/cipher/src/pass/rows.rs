@@ -7,6 +7,7 @@ use equicrypt_checkpoint::Dtype;
 use pulp::Arch;
 
 use super::Pass;
+use super::columns::{Packed, move_columns};
 use super::ready::Ready;
 use crate::Error;
 use crate::plan::OutputTensor;
@@ -19,8 +20,9 @@ use crate::rewrite::{Action, LANES, Line, transpose_from, transpose_into};
 pub(super) struct Room<T> {
     /// Rows of the source as they are stored.
     bytes: Vec<u8>,
-    /// The same in another order.
+    /// The same with their columns in another order.
     moved: Vec<u8>,
+    packed: Packed,
     /// Rows as numbers, as wide as those of the output.
     pub(super) values: Vec<T>,
     old: Vec<T>,
@@ -31,7 +33,7 @@ pub(super) struct Room<T> {
 }
 
 impl<T: Real> Pass<'_, T> {
-    /// Makes `room.values` of the rows `rows` of the source: with their noise and their factors, and after the map of the
+    /// Makes `room.values`, in the form of `ready`, of the rows `rows` of the source: with their noise and their factors, and after the map of the
     /// columns.
     pub(super) fn load(
         &self,
@@ -40,9 +42,9 @@ impl<T: Real> Pass<'_, T> {
         room: &mut Room<T>,
     ) -> Result<(), Error> {
         let size = ready.dtype.size();
-        let (width, wider) = (ready.from.1, ready.to.1);
+        let (width, form) = (ready.from.1, ready.form());
         self.read(ready, rows, &mut room.bytes)?;
-        room.values.resize(rows.len() * wider, T::default());
+        room.values.resize(rows.len() * form.stride, T::default());
         let monomial = ready.columns.as_ref().map(Action::as_monomial);
         if let Some(Some((source, factor))) = monomial
             && ready.column_factors.is_none()
@@ -50,7 +52,8 @@ impl<T: Real> Pass<'_, T> {
             && source.len() == width
         {
             room.moved.resize(room.bytes.len(), 0);
-            move_columns(size, &room.bytes, source, &mut room.moved);
+            let packed = &mut room.packed;
+            move_columns(size, &room.bytes, source, &mut room.moved, packed);
             T::decode(ready.dtype, &room.moved, &mut room.values);
             for (row, values) in rows.iter().zip(room.values.chunks_exact_mut(width)) {
                 scale_row(values, ready.row_factor(*row));
@@ -60,7 +63,7 @@ impl<T: Real> Pass<'_, T> {
         }
         for ((row, bytes), values) in (rows.iter())
             .zip(room.bytes.chunks_exact(width * size))
-            .zip(room.values.chunks_exact_mut(wider))
+            .zip(room.values.chunks_exact_mut(form.stride))
         {
             let (values, added) = values.split_at_mut(width);
             T::decode(ready.dtype, bytes, values);
@@ -75,7 +78,7 @@ impl<T: Real> Pass<'_, T> {
         }
         match (&ready.columns, monomial) {
             (_, Some(Some((source, factor)))) => {
-                for values in room.values.chunks_exact_mut(wider) {
+                for values in room.values.chunks_exact_mut(form.stride) {
                     room.old.clear();
                     room.old.extend_from_slice(values);
                     for ((to, from), factor) in values.iter_mut().zip(source).zip(factor) {
@@ -84,12 +87,12 @@ impl<T: Real> Pass<'_, T> {
                 }
             }
             (Some(columns), _) => {
-                let length = room.lines.len().max(wider);
+                let length = room.lines.len().max(form.width);
                 room.lines.resize(length, Line::default());
-                for rows in room.values.chunks_mut(wider * LANES) {
-                    transpose_into(rows, wider, &mut room.lines);
+                for rows in room.values.chunks_mut(form.stride * LANES) {
+                    transpose_into(rows, form, &mut room.lines);
                     columns.apply_to_lines(&mut room.lines, &mut room.other);
-                    transpose_from(&room.lines, rows, wider);
+                    transpose_from(&room.lines, rows, form);
                 }
             }
             (None, _) => {}
@@ -109,15 +112,6 @@ impl<T: Real> Pass<'_, T> {
             }
         }
         Ok(())
-    }
-}
-
-impl<T: Real> Ready<T> {
-    fn row_factor(&self, row: u32) -> T {
-        match &self.row_factors {
-            Some(factors) => factors[row as usize] * self.scale,
-            None => self.scale,
-        }
     }
 }
 
@@ -154,41 +148,6 @@ fn scale_each<T: Real>(values: &mut [T], factors: &[T]) {
             *value = *value * *factor;
         }
     });
-}
-
-/// y_i = x_{source_i} for each row of values of `size` bytes.
-fn move_columns(size: usize, from: &[u8], source: &[u32], to: &mut [u8]) {
-    match size {
-        2 => move_values::<2>(from, source, to),
-        4 => move_values::<4>(from, source, to),
-        _ => move_values::<8>(from, source, to),
-    }
-}
-
-/// Four rows at a time, so that a position is read and checked once for all of them.
-fn move_values<const N: usize>(from: &[u8], source: &[u32], to: &mut [u8]) {
-    let (from, to) = (from.as_chunks::<N>().0, to.as_chunks_mut::<N>().0);
-    let width = source.len();
-    let (mut many_from, mut many_to) =
-        (from.chunks_exact(4 * width), to.chunks_exact_mut(4 * width));
-    for (from, to) in many_from.by_ref().zip(many_to.by_ref()) {
-        let (from_0, from_1) = from.split_at(2 * width);
-        let ((from_0, from_1), (from_2, from_3)) = (from_0.split_at(width), from_1.split_at(width));
-        let (to_0, to_1) = to.split_at_mut(2 * width);
-        let ((to_0, to_1), (to_2, to_3)) = (to_0.split_at_mut(width), to_1.split_at_mut(width));
-        let to = to_0.iter_mut().zip(to_1).zip(to_2.iter_mut().zip(to_3));
-        for (source, ((to_0, to_1), (to_2, to_3))) in source.iter().zip(to) {
-            let source = *source as usize;
-            (*to_0, *to_1) = (from_0[source], from_1[source]);
-            (*to_2, *to_3) = (from_2[source], from_3[source]);
-        }
-    }
-    let from = many_from.remainder().chunks_exact(width);
-    for (from, to) in from.zip(many_to.into_remainder().chunks_exact_mut(width)) {
-        for (to, source) in to.iter_mut().zip(source) {
-            *to = from[*source as usize];
-        }
-    }
 }
 
 /// The first of each run of rows that follow one another, and the part of `bytes` that is theirs.

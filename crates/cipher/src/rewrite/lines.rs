@@ -113,8 +113,11 @@ fn mix_some<T: Real, const N: usize, const R: usize>(
     matrix: &[T],
     to: &mut [Line<T>],
 ) {
+    let Some(own) = coordinates.first_chunk::<N>() else {
+        return;
+    };
     let mut inputs = [[T::default(); LANES]; N];
-    for (input, coordinate) in inputs.iter_mut().zip(coordinates) {
+    for (input, coordinate) in inputs.iter_mut().zip(own) {
         *input = from[position(*coordinate, source)].0;
     }
     let (rows, _) = matrix.as_chunks::<N>();
@@ -148,14 +151,23 @@ fn are_ones<T: Real>(factor: &[T]) -> bool {
     factor.iter().all(|factor| *factor == one)
 }
 
-/// `lines[j][i] = rows[i, j]`, for at most `LANES` rows of `width` values; lanes without a row become 0.
-pub(crate) fn transpose_into<T: Real>(rows: &[T], width: usize, lines: &mut [Line<T>]) {
-    Arch::new().dispatch(TransposeInto { rows, width, lines });
+/// At most `LANES` rows of `width` values, the first ones of each `stride`.
+///
+/// With a power of two for a stride all rows would share few places of the cache.
+#[derive(Clone, Copy)]
+pub(crate) struct Form {
+    pub(crate) width: usize,
+    pub(crate) stride: usize,
 }
 
-/// `rows[i, j] = lines[j][i]`, for at most `LANES` rows of `width` values.
-pub(crate) fn transpose_from<T: Real>(lines: &[Line<T>], rows: &mut [T], width: usize) {
-    Arch::new().dispatch(TransposeFrom { lines, rows, width });
+/// `lines[j][i] = rows[i, j]`; lanes without a row become 0.
+pub(crate) fn transpose_into<T: Real>(rows: &[T], form: Form, lines: &mut [Line<T>]) {
+    Arch::new().dispatch(TransposeInto { rows, form, lines });
+}
+
+/// `rows[i, j] = lines[j][i]`.
+pub(crate) fn transpose_from<T: Real>(lines: &[Line<T>], rows: &mut [T], form: Form) {
+    Arch::new().dispatch(TransposeFrom { lines, rows, form });
 }
 
 // What is given to `dispatch` has a type of its own with a function that is always inlined: a closure may not be, and would then
@@ -178,7 +190,7 @@ impl<T: Real> WithSimd for Steps<'_, T> {
 
 struct TransposeInto<'a, T> {
     rows: &'a [T],
-    width: usize,
+    form: Form,
     lines: &'a mut [Line<T>],
 }
 
@@ -187,11 +199,12 @@ impl<T: Real> WithSimd for TransposeInto<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Self { rows, width, lines } = self;
+        let Self { rows, form, lines } = self;
+        let Form { width, stride } = form;
         let lines = &mut lines[..width];
         let mut done = 0;
-        if rows.len() == width * LANES {
-            for (square, block) in squares(rows, width).zip(lines.as_chunks_mut::<LANES>().0) {
+        if rows.len() == stride * LANES {
+            for (square, block) in squares(rows, form).zip(lines.as_chunks_mut::<LANES>().0) {
                 for (j, line) in block.iter_mut().enumerate() {
                     for (value, row) in line.0.iter_mut().zip(&square) {
                         *value = row[j];
@@ -201,8 +214,8 @@ impl<T: Real> WithSimd for TransposeInto<'_, T> {
             }
         }
         lines[done..].fill(Line::default());
-        for (i, row) in rows.chunks_exact(width).enumerate() {
-            for (line, value) in lines[done..].iter_mut().zip(&row[done..]) {
+        for (i, row) in rows.chunks_exact(stride).enumerate() {
+            for (line, value) in lines[done..].iter_mut().zip(&row[done..width]) {
                 line.0[i] = *value;
             }
         }
@@ -212,7 +225,7 @@ impl<T: Real> WithSimd for TransposeInto<'_, T> {
 struct TransposeFrom<'a, T> {
     lines: &'a [Line<T>],
     rows: &'a mut [T],
-    width: usize,
+    form: Form,
 }
 
 impl<T: Real> WithSimd for TransposeFrom<'_, T> {
@@ -220,12 +233,13 @@ impl<T: Real> WithSimd for TransposeFrom<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) {
-        let Self { lines, rows, width } = self;
+        let Self { lines, rows, form } = self;
+        let Form { width, stride } = form;
         let lines = &lines[..width];
         let mut done = 0;
-        if rows.len() == width * LANES {
+        if rows.len() == stride * LANES {
             for block in lines.as_chunks::<LANES>().0 {
-                for (i, row) in rows.chunks_exact_mut(width).enumerate() {
+                for (i, row) in rows.chunks_exact_mut(stride).enumerate() {
                     for (value, line) in row[done..][..LANES].iter_mut().zip(block) {
                         *value = line.0[i];
                     }
@@ -233,18 +247,18 @@ impl<T: Real> WithSimd for TransposeFrom<'_, T> {
                 done += LANES;
             }
         }
-        for (i, row) in rows.chunks_exact_mut(width).enumerate() {
-            for (value, line) in row[done..].iter_mut().zip(&lines[done..]) {
+        for (i, row) in rows.chunks_exact_mut(stride).enumerate() {
+            for (value, line) in row[done..width].iter_mut().zip(&lines[done..]) {
                 *value = line.0[i];
             }
         }
     }
 }
 
-/// `LANES` rows of `width` values, cut into whole squares.
+/// `LANES` rows, cut into whole squares.
 #[inline(always)]
-fn squares<T: Real>(rows: &[T], width: usize) -> impl Iterator<Item = [&[T; LANES]; LANES]> {
-    let parts: [&[[T; LANES]]; LANES] =
-        std::array::from_fn(|i| rows[i * width..][..width].as_chunks().0);
-    (0..width / LANES).map(move |index| parts.map(|part| &part[index]))
+fn squares<T: Real>(rows: &[T], form: Form) -> impl Iterator<Item = [&[T; LANES]; LANES]> {
+    let row = |i| rows[i * form.stride..][..form.width].as_chunks().0;
+    let parts: [&[[T; LANES]]; LANES] = std::array::from_fn(row);
+    (0..form.width / LANES).map(move |index| parts.map(|part| &part[index]))
 }
