@@ -1,4 +1,5 @@
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use rayon::Yield;
 
@@ -22,17 +23,25 @@ pub(crate) fn awake<R: Send>(work: impl FnOnce() -> R + Send) -> R {
     })
 }
 
+/// A helper that finds nothing to do for a while must leave: it may have been begun by a thread that waits, in the middle of a
+/// piece of this very work, for another piece of it; `done` would then never come.
 fn help(done: &AtomicBool) {
-    let mut idle = 0u32;
+    let (mut idle, mut since) = (0u32, Instant::now());
     while !done.load(Ordering::Acquire) {
         match rayon::yield_now() {
             Some(Yield::Executed) => idle = 0,
             _ => idle += 1,
         }
-        if idle.is_multiple_of(POLITE) {
-            std::thread::yield_now();
-        } else {
-            std::hint::spin_loop();
+        match idle {
+            0 => {}
+            1 => since = Instant::now(),
+            _ if idle.is_multiple_of(POLITE) => {
+                if since.elapsed() > PATIENCE {
+                    return;
+                }
+                std::thread::yield_now();
+            }
+            _ => std::hint::spin_loop(),
         }
     }
 }
@@ -47,6 +56,8 @@ impl Drop for Done<'_> {
 
 /// After so many looks in vain somebody else may have the core.
 const POLITE: u32 = 256;
+/// Longer than what one thread does alone between two products of a token.
+const PATIENCE: Duration = Duration::from_millis(1);
 
 #[cfg(test)]
 mod tests {
@@ -67,6 +78,14 @@ mod tests {
             each.into_iter().map(|one| one.join().unwrap()).collect()
         });
         assert_eq!(threads, [49_995_000; 4]);
+    }
+
+    #[test]
+    fn a_helper_that_is_waited_for_leaves() {
+        // As when a thread begins to help while it waits for the rest of a piece of the work.
+        let never = AtomicBool::new(false);
+        let (one, other) = rayon::join(|| help(&never), || help(&never));
+        assert_eq!((one, other), ((), ()));
     }
 
     #[test]
