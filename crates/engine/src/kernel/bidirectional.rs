@@ -5,6 +5,7 @@ use super::Real;
 use super::attention::powers;
 use super::memory::part;
 use super::panels::{PANEL_VECTORS, Panels, Product, Strided, multiply};
+use super::prefetch::Lines;
 
 /// Attention inside texts: every token sees every other one of its text, or those at less than `window` from it.
 pub(crate) struct WithinTexts<'a, T> {
@@ -150,6 +151,7 @@ impl<T: Real> WithSimd for OneHead<'_, '_, T> {
                     y_stride: columns,
                     adds: false,
                     continues: false,
+                    next: Lines::none(),
                 },
             );
             for (row, total) in totals.iter_mut().enumerate().take(rows) {
@@ -184,6 +186,7 @@ impl<T: Real> WithSimd for OneHead<'_, '_, T> {
                     y_stride: value_dim,
                     adds: false,
                     continues: false,
+                    next: Lines::none(),
                 },
             );
             for (context, total) in context.chunks_exact_mut(value_dim).zip(totals) {

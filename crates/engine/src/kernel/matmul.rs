@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use super::matrix::{AnyPanel, BLOCK, Panel};
 use super::memory::{part, touch};
 use super::panels::{PANEL_NUMBERS, PANEL_VECTORS, Panels, Product, Strided, multiply};
+use super::prefetch::Lines;
 use super::real::Weight;
 use super::stream::{stream, widen};
 use super::{Matrix, Real};
@@ -120,10 +121,14 @@ impl<T: Real> WithSimd for Few<'_, '_, T> {
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
         for index in self.panels.clone() {
+            let next = match index + 1 < self.panels.end {
+                true => self.weight.panel(index + 1).lines(),
+                false => Lines::none(),
+            };
             match self.weight.panel(index) {
-                AnyPanel::Full(panel) => self.panel_of(simd, index, panel),
-                AnyPanel::Half(panel) => self.panel_of(simd, index, panel),
-                AnyPanel::Blocks(panel) => self.panel_of(simd, index, panel),
+                AnyPanel::Full(panel) => self.panel_of(simd, index, panel, next),
+                AnyPanel::Half(panel) => self.panel_of(simd, index, panel, next),
+                AnyPanel::Blocks(panel) => self.panel_of(simd, index, panel, next),
             }
         }
     }
@@ -131,19 +136,28 @@ impl<T: Real> WithSimd for Few<'_, '_, T> {
 
 impl<T: Real> Few<'_, '_, T> {
     #[inline(always)]
-    fn panel_of<S: Simd, W: Weight<T>>(&mut self, simd: S, index: usize, panel: Panel<'_, W>) {
+    fn panel_of<S: Simd, W: Weight<T>>(
+        &mut self,
+        simd: S,
+        index: usize,
+        panel: Panel<'_, W>,
+        next: Lines<'_>,
+    ) {
         let first = (index - self.panels.start) * self.weight.panel_rows();
         let columns = self.weight.columns();
         let (mut x, mut y) = (self.x, &mut *self.y);
-        if y.len() > 1 {
+        if y.len() > 1 && index == self.panels.start {
             touch(panel.values);
         }
-        while !y.is_empty() {
+        let parts = y.len().div_ceil(3);
+        for part in 0.. {
+            let next = next.part(part, parts);
             let rows = match y.len() {
+                0 => break,
                 // With four, a sum would be spilled.
-                3 | 5.. => write::<T, S, W, 3>(simd, panel, x, columns, y, first),
-                2.. => write::<T, S, W, 2>(simd, panel, x, columns, y, first),
-                _ => write::<T, S, W, 1>(simd, panel, x, columns, y, first),
+                3 | 5.. => write::<T, S, W, 3>(simd, (panel, next), x, columns, y, first),
+                2.. => write::<T, S, W, 2>(simd, (panel, next), x, columns, y, first),
+                _ => write::<T, S, W, 1>(simd, (panel, next), x, columns, y, first),
             };
             (x, y) = (&x[rows * columns..], &mut y[rows..]);
         }
@@ -154,7 +168,7 @@ impl<T: Real> Few<'_, '_, T> {
 #[inline(always)]
 fn write<T: Real, S: Simd, W: Weight<T>, const R: usize>(
     simd: S,
-    panel: Panel<'_, W>,
+    (panel, next): (Panel<'_, W>, Lines<'_>),
     x: &[T],
     columns: usize,
     y: &mut [&mut [T]],
@@ -164,7 +178,7 @@ fn write<T: Real, S: Simd, W: Weight<T>, const R: usize>(
     for (r, row) in rows.iter_mut().enumerate() {
         *row = &x[r * columns..][..columns];
     }
-    let sums = stream::<T, S, W, R>(simd, rows, panel);
+    let sums = stream::<T, S, W, R>(simd, rows, panel, next);
     for (y, sums) in y.iter_mut().zip(&sums) {
         let width = (y.len() - first).min(PANEL_VECTORS * T::lanes::<S>());
         let mut room = [T::zero(); PANEL_NUMBERS];
@@ -194,20 +208,20 @@ impl<T: Real> WithSimd for Rows<'_, T> {
             let mut start = 0;
             while start < self.weight.columns() {
                 let part = self.widened(simd, index, start);
-                self.multiply(simd, index, start..start + part);
+                let next = self.next(index, start + part);
+                self.multiply(simd, index, start..start + part, next);
                 start += part;
             }
         }
     }
 }
 
-impl<T: Real> Rows<'_, T> {
+impl<'a, T: Real> Rows<'a, T> {
     /// A part of a panel from column `start` on, to scratch; returns how many columns.
     #[inline(always)]
     fn widened<S: Simd>(&mut self, simd: S, index: usize, start: usize) -> usize {
         let width = self.weight.panel_rows();
-        let depth = (WIDENED_BYTES / (width * size_of::<T>())).next_multiple_of(BLOCK);
-        let depth = depth.min(self.weight.columns() - start);
+        let depth = self.depth(start);
         let out = part(self.scratch, depth * width);
         match self.weight.panel(index) {
             AnyPanel::Full(panel) => widen(simd, panel, start, out),
@@ -217,8 +231,36 @@ impl<T: Real> Rows<'_, T> {
         depth
     }
 
+    /// How many columns are widened at once from `start` on.
     #[inline(always)]
-    fn multiply<S: Simd>(&mut self, simd: S, index: usize, inputs: Range<usize>) {
+    fn depth(&self, start: usize) -> usize {
+        let depth = WIDENED_BYTES / (self.weight.panel_rows() * size_of::<T>());
+        depth
+            .next_multiple_of(BLOCK)
+            .min(self.weight.columns() - start)
+    }
+
+    /// What is widened after everything before column `start` of a panel.
+    #[inline(always)]
+    fn next(&self, index: usize, start: usize) -> Lines<'a> {
+        let width = self.weight.panel_rows();
+        let (index, start) = match start < self.weight.columns() {
+            true => (index, start),
+            false => (index + 1, 0),
+        };
+        if index >= self.panels.end {
+            return Lines::none();
+        }
+        let part = start * width..(start + self.depth(start)) * width;
+        match self.weight.panel(index) {
+            AnyPanel::Full(panel) => Lines::of(&panel.values[part]),
+            AnyPanel::Half(panel) => Lines::of(&panel.values[part]),
+            AnyPanel::Blocks(panel) => Lines::of(&panel.values[part]),
+        }
+    }
+
+    #[inline(always)]
+    fn multiply<S: Simd>(&mut self, simd: S, index: usize, inputs: Range<usize>, next: Lines<'a>) {
         let (columns, panel) = (self.weight.columns(), self.weight.panel_rows());
         let first = (index - self.panels.start) * panel;
         let depth = inputs.len();
@@ -242,13 +284,14 @@ impl<T: Real> Rows<'_, T> {
                 y_stride: self.y_stride,
                 adds: false,
                 continues: inputs.start > 0,
+                next,
             },
         );
     }
 }
 
 /// Up to so many rows are streamed.
-const FEW: usize = 8;
+const FEW: usize = 4;
 /// From so many for each core on, rows are shared out, at most [`MOST_ROWS`] at a time.
 const LEAST_ROWS: usize = 48;
 const MOST_ROWS: usize = 128;

@@ -4,6 +4,7 @@ use rayon::prelude::*;
 
 use super::memory::Aligned;
 use super::panels::PANEL_VECTORS;
+use super::prefetch::Lines;
 use super::real::Weight;
 use super::{Numbers, Real};
 
@@ -56,6 +57,18 @@ pub(super) enum AnyPanel<'a, T> {
     Full(Panel<'a, T>),
     Half(Panel<'a, u16>),
     Blocks(Panel<'a, i8>),
+}
+
+impl<'a, T> AnyPanel<'a, T> {
+    /// Where its values lie.
+    #[inline(always)]
+    pub(super) fn lines(&self) -> Lines<'a> {
+        match self {
+            Self::Full(panel) => Lines::of(panel.values),
+            Self::Half(panel) => Lines::of(panel.values),
+            Self::Blocks(panel) => Lines::of(panel.values),
+        }
+    }
 }
 
 impl<T: Real> Matrix<T> {

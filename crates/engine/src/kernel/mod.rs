@@ -13,6 +13,7 @@ mod norm;
 mod numbers;
 mod packed;
 mod panels;
+mod prefetch;
 mod real;
 mod stream;
 

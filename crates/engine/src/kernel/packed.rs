@@ -6,6 +6,7 @@ use rayon::prelude::*;
 use super::matrix::Lanes;
 use super::memory::Aligned;
 use super::panels::{PANEL_VECTORS, Panels, Product, Strided, multiply};
+use super::prefetch::Lines;
 use super::{Matrix, Real};
 use crate::Error;
 
@@ -141,6 +142,7 @@ impl<T: Real> WithSimd for Apply<'_, T> {
                 y_stride: outputs,
                 adds: self.adds,
                 continues: false,
+                next: Lines::none(),
             },
         );
     }

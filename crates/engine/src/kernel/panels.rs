@@ -3,6 +3,7 @@ use std::ops::Range;
 use pulp::Simd;
 
 use super::Real;
+use super::prefetch::Lines;
 
 /// A matrix `[depth, width]` cut into panels of neighbouring columns, which stand one after the other, each row by row. A
 /// panel is [`PANEL_VECTORS`] registers wide, the last one as many as it needs; what fills it up is arbitrary.
@@ -41,6 +42,8 @@ pub(super) struct Product<'a, T> {
     pub(super) adds: bool,
     /// Whether the sums go on from what y holds: from the products with the inputs before these.
     pub(super) continues: bool,
+    /// What is fetched meanwhile, for what comes after.
+    pub(super) next: Lines<'a>,
 }
 
 /// Each sum is one chain of fused multiplications and additions in the order of the inputs, however many rows and columns
@@ -127,6 +130,9 @@ fn tile<T: Real, S: Simd, const R: usize, const C: usize>(
         }
     }
     let (panel, panel_rest) = panel.as_chunks::<UNROLLED>();
+    let tiles = product.x.rows.div_ceil(R);
+    let next = product.next.part(row / R, tiles);
+    let step = next.in_each_of(panel.len());
     let mut x_rests = [[].as_slice(); R];
     let mut x_chunks = [[].as_slice(); R];
     for r in 0..R {
@@ -134,6 +140,9 @@ fn tile<T: Real, S: Simd, const R: usize, const C: usize>(
         x_chunks[r] = &x_chunks[r][..panel.len()];
     }
     for (k, panel) in panel.iter().enumerate() {
+        for line in 0..step {
+            next.fetch(k * step + line);
+        }
         for u in 0..UNROLLED {
             for r in 0..R {
                 let x = T::splat(simd, x_chunks[r][k][u]);

@@ -3,19 +3,22 @@ use pulp::Simd;
 use super::Real;
 use super::matrix::{BLOCK, Panel, scale};
 use super::panels::PANEL_VECTORS;
+use super::prefetch::Lines;
 use super::real::Weight;
 
 /// Sums for a panel.
 pub(super) type Sums<T, S> = [<T as Real>::Vector<S>; PANEL_VECTORS];
 
 /// The products of `R` rows of x with a panel, which is widened on its way from memory. Each sum is one chain of fused
-/// multiplications and additions in the order of the inputs.
+/// multiplications and additions in the order of the inputs. `next` is fetched meanwhile, for what comes after.
 #[inline(always)]
 pub(super) fn stream<T: Real, S: Simd, W: Weight<T>, const R: usize>(
     simd: S,
     x: [&[T]; R],
     panel: Panel<'_, W>,
+    next: Lines<'_>,
 ) -> [Sums<T, S>; R] {
+    let stride = next.stride(x[0].len());
     let width = PANEL_VECTORS * T::lanes::<S>();
     let mut sums = [[T::splat(simd, T::zero()); PANEL_VECTORS]; R];
     let mut scales = panel.scales.chunks_exact(width);
@@ -27,8 +30,13 @@ pub(super) fn stream<T: Real, S: Simd, W: Weight<T>, const R: usize>(
         for (own, x) in own.iter_mut().zip(x) {
             *own = &x[first..][..depth];
         }
+        let done = first;
         first += depth;
         for (k, row) in block.chunks_exact(width).enumerate() {
+            next.fetch_at((done + k) * stride);
+            if size_of::<W>() > 2 {
+                next.fetch_at((done + k) * stride + stride / 2);
+            }
             let weights = wide(simd, row, &factors);
             for r in 0..R {
                 let x = T::splat(simd, own[r][k]);
