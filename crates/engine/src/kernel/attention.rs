@@ -5,6 +5,7 @@ use rayon::prelude::*;
 
 use super::Real;
 use super::elementwise::cap;
+use super::prefetch::Lines;
 use crate::decoder::{PAGE, Pages};
 
 /// The queries of one sequence's new tokens, and where their contexts go.
@@ -101,21 +102,30 @@ impl<T: Real> WithSimd for Head<'_, T> {
     type Output = ();
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) {
+    fn with_simd<S: Simd>(self, simd: S) {
         let shape = self.pages.shape();
         // Scores stand from the first page on that is seen; what is seen of it begins at `start`.
         let first_page = self.positions.start / PAGE;
         let before = first_page * PAGE;
         let (start, end) = (self.positions.start - before, self.positions.end - before);
         let pages = end.div_ceil(PAGE);
+        let keys = |page: usize| self.pages.keys(first_page + page, self.layer, self.kv_head);
+        let values = |page: usize| (self.pages).values(first_page + page, self.layer, self.kv_head);
         let group = self.queries.len() / shape.key_dim;
         self.scores.resize(group * pages * PAGE, T::zero());
         for page in 0..pages {
-            let keys = self.pages.keys(first_page + page, self.layer, self.kv_head);
-            let queries = self.queries.chunks_exact(shape.key_dim);
-            for (query, scores) in queries.zip(self.scores.chunks_exact_mut(pages * PAGE)) {
-                scores[page * PAGE..][..PAGE].copy_from_slice(&score(query, keys));
-            }
+            let next = if page + 1 < pages {
+                Lines::of(keys(page + 1))
+            } else {
+                Lines::of(values(0))
+            };
+            let scores = Scores {
+                queries: self.queries,
+                keys: keys(page),
+                scores: &mut self.scores[page * PAGE..],
+                stride: pages * PAGE,
+            };
+            scores.compute(simd, next);
         }
         self.context.fill(T::zero());
         for scores in self.scores.chunks_exact_mut(pages * PAGE) {
@@ -126,43 +136,219 @@ impl<T: Real> WithSimd for Head<'_, T> {
             scores[..start].fill(T::zero());
         }
         for page in 0..pages {
-            let values = self
-                .pages
-                .values(first_page + page, self.layer, self.kv_head);
-            let contexts = self.context.chunks_exact_mut(shape.value_dim);
-            for (context, scores) in contexts.zip(self.scores.chunks_exact(pages * PAGE)) {
-                let end = end.min((page + 1) * PAGE);
-                average(&scores[page * PAGE..end], values, context);
+            let next = if page + 1 < pages {
+                Lines::of(values(page + 1))
+            } else {
+                Lines::none()
+            };
+            let means = Means {
+                scores: &self.scores[page * PAGE..],
+                stride: pages * PAGE,
+                positions: PAGE.min(end - page * PAGE),
+                values: values(page),
+                context: self.context,
+                dim: shape.value_dim,
+            };
+            means.add(simd, next);
+        }
+    }
+}
+
+/// The scores of a page, whose keys stand as `[key_dim, PAGE]`, for each query of the group.
+struct Scores<'a, T> {
+    queries: &'a [T],
+    keys: &'a [T],
+    /// Each query's are so far from the ones of the query before.
+    scores: &'a mut [T],
+    stride: usize,
+}
+
+impl<T: Real> Scores<'_, T> {
+    #[inline(always)]
+    fn compute<S: Simd>(mut self, simd: S, next: Lines<'_>) {
+        let dim = self.keys.len() / PAGE;
+        let group = self.queries.len() / dim;
+        let (mut query, mut next) = (0, next);
+        while query < group {
+            // Additions in flight are what a vector unit needs: of several queries, or of several parts of one.
+            query += match group - query {
+                1 => self.each::<S, 1, 4>(simd, query, next),
+                2 => self.each::<S, 2, 2>(simd, query, next),
+                _ => self.each::<S, 3, 1>(simd, query, next),
+            };
+            next = Lines::none();
+        }
+    }
+
+    /// `R` queries, each in `P` partial sums; returns `R`.
+    #[inline(always)]
+    fn each<S: Simd, const R: usize, const P: usize>(
+        &mut self,
+        simd: S,
+        query: usize,
+        next: Lines<'_>,
+    ) -> usize {
+        match PAGE / T::lanes::<S>() {
+            1 => self.tile::<S, R, 1, P>(simd, query, 0, next),
+            2 => self.tile::<S, R, 2, P>(simd, query, 0, next),
+            vectors => {
+                for first in (0..vectors).step_by(4) {
+                    self.tile::<S, R, 4, P>(simd, query, first, next);
+                }
+            }
+        }
+        R
+    }
+
+    /// `R` queries and `C` registers of positions.
+    #[inline(always)]
+    fn tile<S: Simd, const R: usize, const C: usize, const P: usize>(
+        &mut self,
+        simd: S,
+        query: usize,
+        first: usize,
+        next: Lines<'_>,
+    ) {
+        let lanes = T::lanes::<S>();
+        let (width, dim) = (PAGE / lanes, self.keys.len() / PAGE);
+        let keys = T::vectors::<S>(self.keys).0;
+        let mut queries = [[].as_slice(); R];
+        for (r, own) in queries.iter_mut().enumerate() {
+            *own = &self.queries[(query + r) * dim..][..dim];
+        }
+        let mut sums = [[[T::splat(simd, T::zero()); C]; P]; R];
+        let steps = keys.chunks_exact(width * P);
+        let rest = steps.remainder();
+        let lines = next.in_each_of(dim / P);
+        for (step, keys) in steps.enumerate() {
+            for line in 0..lines {
+                next.fetch(step * lines + line);
+            }
+            for p in 0..P {
+                let keys = &keys[p * width + first..][..C];
+                for r in 0..R {
+                    let x = T::splat(simd, queries[r][step * P + p]);
+                    for c in 0..C {
+                        let sum = &mut sums[r][p][c];
+                        *sum = T::mul_add_vectors(simd, x, keys[c], *sum);
+                    }
+                }
+            }
+        }
+        for (d, keys) in rest.chunks_exact(width).enumerate() {
+            for r in 0..R {
+                let x = T::splat(simd, queries[r][dim / P * P + d]);
+                for c in 0..C {
+                    let sum = &mut sums[r][0][c];
+                    *sum = T::mul_add_vectors(simd, x, keys[first + c], *sum);
+                }
+            }
+        }
+        for (r, parts) in sums.iter().enumerate() {
+            let place = (query + r) * self.stride + first * lanes;
+            let out = &mut self.scores[place..][..C * lanes];
+            let out = T::vectors_mut::<S>(out).0;
+            for c in 0..C {
+                let mut sum = parts[0][c];
+                for part in &parts[1..] {
+                    sum = T::add_vectors(simd, sum, part[c]);
+                }
+                out[c] = sum;
             }
         }
     }
 }
 
-/// The scores of a page, whose keys stand as `[head_dim, PAGE]`. Four sums, because a vector unit
-/// needs several additions in flight.
-#[inline(always)]
-fn score<T: Real>(query: &[T], keys: &[T]) -> [T; PAGE] {
-    let mut sums = [[T::zero(); PAGE]; 4];
-    let (keys, _) = keys.as_chunks::<PAGE>();
-    let (quads, rest) = query.as_chunks::<4>();
-    let (key_quads, key_rest) = keys.as_chunks::<4>();
-    for (query, keys) in quads.iter().zip(key_quads) {
-        for i in 0..4 {
-            for j in 0..PAGE {
-                sums[i][j] = query[i].mul_add(keys[i][j], sums[i][j]);
+/// context += scores of a page times its values, which stand as `[PAGE, value_dim]`, for each query of the group.
+struct Means<'a, T> {
+    /// Each query's are so far from the ones of the query before.
+    scores: &'a [T],
+    stride: usize,
+    /// How many of the page's positions count.
+    positions: usize,
+    values: &'a [T],
+    context: &'a mut [T],
+    dim: usize,
+}
+
+impl<T: Real> Means<'_, T> {
+    #[inline(always)]
+    fn add<S: Simd>(mut self, simd: S, next: Lines<'_>) {
+        let group = self.context.len() / self.dim;
+        let (mut query, mut next) = (0, next);
+        while query < group {
+            query += match group - query {
+                1 => self.each::<S, 1>(simd, query, next),
+                _ => self.each::<S, 2>(simd, query, next),
+            };
+            next = Lines::none();
+        }
+    }
+
+    /// `R` queries; returns `R`.
+    #[inline(always)]
+    fn each<S: Simd, const R: usize>(&mut self, simd: S, query: usize, next: Lines<'_>) -> usize {
+        let lanes = T::lanes::<S>();
+        let vectors = self.dim / lanes;
+        let fours = vectors / 4;
+        for four in 0..fours {
+            self.tile::<S, R, 4>(simd, query, four * 4, next.part(four, fours));
+        }
+        for vector in fours * 4..vectors {
+            self.tile::<S, R, 1>(simd, query, vector, Lines::none());
+        }
+        for r in query..query + R {
+            let scores = &self.scores[r * self.stride..][..self.positions];
+            let context = &mut self.context[r * self.dim..][..self.dim];
+            for (score, values) in scores.iter().zip(self.values.chunks_exact(self.dim)) {
+                let rest = context.iter_mut().zip(values).skip(vectors * lanes);
+                for (sum, value) in rest {
+                    *sum = score.mul_add(*value, *sum);
+                }
             }
         }
+        R
     }
-    for (query, keys) in rest.iter().zip(key_rest) {
-        for j in 0..PAGE {
-            sums[0][j] = query.mul_add(keys[j], sums[0][j]);
+
+    /// `R` queries and `C` registers of coordinates.
+    #[inline(always)]
+    fn tile<S: Simd, const R: usize, const C: usize>(
+        &mut self,
+        simd: S,
+        query: usize,
+        first: usize,
+        next: Lines<'_>,
+    ) {
+        let column = first * T::lanes::<S>();
+        let columns = column..column + C * T::lanes::<S>();
+        let mut scores = [[].as_slice(); R];
+        for (r, own) in scores.iter_mut().enumerate() {
+            *own = &self.scores[(query + r) * self.stride..][..self.positions];
+        }
+        let mut sums = [[T::splat(simd, T::zero()); C]; R];
+        for (r, sums) in sums.iter_mut().enumerate() {
+            let context = &self.context[(query + r) * self.dim..][columns.clone()];
+            sums.copy_from_slice(&T::vectors::<S>(context).0[..C]);
+        }
+        let step = next.in_each_of(self.positions);
+        let rows = self.values.chunks_exact(self.dim).take(self.positions);
+        for (position, values) in rows.enumerate() {
+            for line in 0..step {
+                next.fetch(position * step + line);
+            }
+            let values = &T::vectors::<S>(&values[columns.clone()]).0[..C];
+            for r in 0..R {
+                let score = T::splat(simd, scores[r][position]);
+                for c in 0..C {
+                    sums[r][c] = T::mul_add_vectors(simd, score, values[c], sums[r][c]);
+                }
+            }
+        }
+        for (r, sums) in sums.iter().enumerate() {
+            let context = &mut self.context[(query + r) * self.dim..][columns.clone()];
+            T::vectors_mut::<S>(context).0.copy_from_slice(sums);
         }
     }
-    let mut scores = [T::zero(); PAGE];
-    for j in 0..PAGE {
-        scores[j] = (sums[0][j] + sums[1][j]) + (sums[2][j] + sums[3][j]);
-    }
-    scores
 }
 
 /// scores = softmax(scores).
@@ -206,30 +392,6 @@ pub(super) fn powers<T: Real>(scores: &mut [T]) -> T {
         total += *score;
     }
     total
-}
-
-/// context += the scores of a page times its values, which stand as `[PAGE, head_dim]`.
-#[inline(always)]
-fn average<T: Real>(scores: &[T], values: &[T], context: &mut [T]) {
-    let dim = context.len();
-    let (blocks, rest) = context.as_chunks_mut::<LANES>();
-    let in_blocks = blocks.len() * LANES;
-    for (block, sums) in blocks.iter_mut().enumerate() {
-        let mut own = *sums;
-        for (score, values) in scores.iter().zip(values.chunks_exact(dim)) {
-            if let Some(values) = values[block * LANES..].first_chunk::<LANES>() {
-                for j in 0..LANES {
-                    own[j] = score.mul_add(values[j], own[j]);
-                }
-            }
-        }
-        *sums = own;
-    }
-    for (score, values) in scores.iter().zip(values.chunks_exact(dim)) {
-        for (sum, value) in rest.iter_mut().zip(&values[in_blocks..]) {
-            *sum = score.mul_add(*value, *sum);
-        }
-    }
 }
 
 const LANES: usize = 16;
