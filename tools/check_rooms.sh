@@ -22,6 +22,8 @@ forbid equicrypt-spec equicrypt-checkpoint equicrypt-cipher equicrypt-engine equ
 forbid equicrypt-checkpoint equicrypt-cipher equicrypt-engine equicrypt-server equicrypt-gateway tokio
 forbid equicrypt-sealed equicrypt-spec equicrypt-checkpoint equicrypt-cipher equicrypt-engine equicrypt-server \
     equicrypt-gateway equicrypt-audit tokio axum reqwest age bech32
+forbid equicrypt-ring equicrypt-spec equicrypt-checkpoint equicrypt-cipher equicrypt-engine equicrypt-server \
+    equicrypt-gateway equicrypt-audit equicrypt-sealed tokio axum reqwest age bech32
 # BLIND: cannot name a key, a tokenizer or a prompt's text.
 forbid equicrypt-engine equicrypt-cipher equicrypt-gateway equicrypt-audit tokenizers age bech32 hkdf
 # The server has hkdf for sealed requests, in equicrypt-sealed, which has nothing of the owner's.
