@@ -13,6 +13,8 @@ pub use encoder::{
     EncodeRequest, Encoder, EncoderEngine, EncoderOptions, Encoding, Part, Text, Vectors,
 };
 pub use error::Error;
-pub use layers::{Linear, LinearId, Linears, Projection, Rows, Values};
+pub use layers::{
+    Linear, LinearId, LinearLayers, LinearWeights, Linears, Projection, Rows, Values,
+};
 pub use sampling::*;
 pub use scheduler::*;

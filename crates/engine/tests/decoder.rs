@@ -252,7 +252,6 @@ impl Linears for Elsewhere {
             P::Output => (&[R::Output], &[R::OutputBias]),
             P::GateUp => (&[R::Gate, R::Up], &[R::GateBias, R::UpBias]),
             P::Down => (&[R::Down], &[R::DownBias]),
-            P::Head => (&[R::Embed], &[]),
             other => panic!("a llama has no {other:?}"),
         };
         let tensors = self.0.architecture.tensors(&self.0);

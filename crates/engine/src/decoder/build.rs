@@ -40,8 +40,9 @@ struct Builder<'a, 'l, T> {
 impl<T: Real> Builder<'_, '_, T> {
     fn model(mut self) -> Result<Model<T>, Error> {
         let config = self.config;
-        let is_head = self.linears.is_none() && config.tied_head;
-        let embedding = self.weights.embedding(config, Role::Embed, is_head)?;
+        let embedding = self
+            .weights
+            .embedding(config, Role::Embed, config.tied_head)?;
         let embedding = Arc::new(embedding);
         let positions = match config.learned_positions {
             0 => None,
@@ -132,6 +133,7 @@ impl<T: Real> Builder<'_, '_, T> {
             })
         };
         Ok(Mlp::Sparse(Box::new(Sparse {
+            visits_all: self.linears.is_some(),
             router: self.linear(Projection::Router.of(layer))?,
             router_bias,
             experts: each,
@@ -151,7 +153,7 @@ impl<T: Real> Builder<'_, '_, T> {
     }
 
     fn head(&mut self, embedding: &Arc<Matrix<T>>) -> Result<Box<dyn Linear>, Error> {
-        if self.linears.is_none() && self.config.tied_head {
+        if self.config.tied_head {
             return Ok(Box::new(Dense {
                 weight: embedding.clone(),
                 bias: None,

@@ -24,6 +24,8 @@ pub(super) struct Ffn {
 
 /// Experts, and the router that chooses among them.
 pub(super) struct Sparse<T> {
+    /// Whether every token visits every expert, so that who computes them does not see which ones count.
+    pub(super) visits_all: bool,
     pub(super) router: Box<dyn Linear>,
     /// Added to the scores while experts are chosen.
     pub(super) router_bias: Option<Vec<T>>,
@@ -87,8 +89,11 @@ impl<T: Real> Model<T> {
         let mut out = vec![T::zero(); x.len()];
         for (expert, ffn) in sparse.experts.iter().enumerate() {
             let visitors = visits.iter().enumerate().filter_map(|(token, visits)| {
-                let visit = visits.iter().find(|visit| visit.expert == expert)?;
-                Some((token, visit.share))
+                let visit = visits.iter().find(|visit| visit.expert == expert);
+                match (visit, sparse.visits_all) {
+                    (None, false) => None,
+                    (visit, _) => Some((token, visit.map(|visit| visit.share))),
+                }
             });
             let visitors: Vec<_> = visitors.collect();
             if visitors.is_empty() {
@@ -98,11 +103,12 @@ impl<T: Real> Model<T> {
             for (token, _) in &visitors {
                 rows.extend_from_slice(&x[token * width..][..width]);
             }
-            let ids = [Projection::ExpertGateUp, Projection::ExpertDown]
-                .map(|projection| projection.of_expert(layer, expert));
+            let ids = Projection::OF_EXPERT.map(|projection| projection.of_expert(layer, expert));
             let answers = self.ffn(ffn, ids, rows)?;
             for ((token, share), answer) in visitors.iter().zip(answers.chunks_exact(width)) {
-                add_scaled(&mut out[token * width..][..width], *share, answer);
+                if let Some(share) = share {
+                    add_scaled(&mut out[token * width..][..width], *share, answer);
+                }
             }
         }
         if let Some(shared) = &sparse.shared {

@@ -104,7 +104,7 @@ impl Decoder {
     }
 
     /// The same with linear layers that are computed elsewhere: `read` is asked for the embedding
-    /// and the gains only.
+    /// and the gains only. See [`Linears`].
     ///
     /// # Errors
     /// If `read` or `linears` fail, or `read` gives too few or too many values.
@@ -115,6 +115,38 @@ impl Decoder {
         linears: &mut dyn Linears,
     ) -> Result<Self, Error> {
         Self::build(config, precision, read, Some(linears))
+    }
+
+    /// Reads the embedding and the gains from a folder that needs to have nothing else, under the names of the table; linear
+    /// layers are computed elsewhere. See [`Linears`].
+    ///
+    /// # Errors
+    /// If `config.json` or the data are not those of a supported decoder, or `linears` fails.
+    pub fn load_with_linears(
+        checkpoint: &Checkpoint,
+        precision: Precision,
+        linears: &mut dyn Linears,
+    ) -> Result<Self, Error> {
+        let config = checkpoint.model_config()?;
+        let tensors = Weights::<f64>::local(&config, Some(checkpoint));
+        let storage = precision.storage();
+        let model = match precision {
+            Precision::F32 | Precision::Bf16 | Precision::Q8_0 => {
+                let read = |name: &str| checkpoint.read_f32(name);
+                let weights = Weights::read_checkpoint(checkpoint, tensors, storage, read)?;
+                AnyModel::F32(Model::new(&config, weights, Some(linears))?)
+            }
+            Precision::F64 => {
+                let read = |name: &str| checkpoint.read_f64(name);
+                let weights = Weights::read_checkpoint(checkpoint, tensors, storage, read)?;
+                AnyModel::F64(Model::new(&config, weights, Some(linears))?)
+            }
+        };
+        Ok(Self {
+            config,
+            model,
+            is_local: false,
+        })
     }
 
     /// What the model is.
@@ -176,8 +208,10 @@ impl Decoder {
         linear: Option<&mut dyn Linears>,
     ) -> Result<Self, Error> {
         let local = linear.is_none();
-        let mut tensors = config.architecture.tensors(&config);
-        tensors.retain(|tensor| local || Weights::<f64>::is_local(tensor));
+        let tensors = match local {
+            true => config.architecture.tensors(&config),
+            false => Weights::<f64>::local(&config, None),
+        };
         let storage = precision.storage();
         let model = match precision {
             Precision::F32 | Precision::Bf16 | Precision::Q8_0 => {

@@ -1,15 +1,20 @@
 use equicrypt_spec::{Axis, Kind, ModelConfig, Op, Role, Task};
 
+use super::affine::Affine;
 use super::distance::CLASSES;
 use super::head::Head;
 use super::model::{Layer, Model};
 use crate::Error;
 use crate::kernel::{Matrix, Packed, Real};
-use crate::layers::{LinearId, Norm, NormKind, Projection, Rotary, Weights};
+use crate::layers::{LinearId, Linears, Norm, NormKind, Projection, Rotary, Weights};
 
 impl<T: Real> Model<T> {
-    /// Sorts the weights into layers.
-    pub(super) fn new(config: &ModelConfig, weights: Weights<T>) -> Result<Self, Error> {
+    /// Sorts the weights into layers; `linears` gives the linear layers if they are not among them.
+    pub(super) fn new(
+        config: &ModelConfig,
+        weights: Weights<T>,
+        linears: Option<&mut dyn Linears>,
+    ) -> Result<Self, Error> {
         let model_type = config.architecture.model_type;
         if !config.task.is_of_encoder() || config.kv_heads != config.heads {
             return Err(Error::NoEncoder { model_type });
@@ -20,16 +25,22 @@ impl<T: Real> Model<T> {
                 missing: format!("{CLASSES} classes of distances"),
             });
         }
-        Builder { config, weights }.model()
+        Builder {
+            config,
+            weights,
+            linears,
+        }
+        .model()
     }
 }
 
-struct Builder<'a, T> {
+struct Builder<'a, 'l, T> {
     config: &'a ModelConfig,
     weights: Weights<T>,
+    linears: Option<&'l mut dyn Linears>,
 }
 
-impl<T: Real> Builder<'_, T> {
+impl<T: Real> Builder<'_, '_, T> {
     fn model(mut self) -> Result<Model<T>, Error> {
         let config = self.config;
         let embedding = self.weights.embedding(config, Role::Embed, false)?;
@@ -37,6 +48,7 @@ impl<T: Real> Builder<'_, T> {
         let layers = layers.collect::<Result<_, _>>()?;
         Ok(Model {
             config: config.clone(),
+            is_local: self.linears.is_none(),
             rotary: Rotary::all(config),
             positions: self.table(Role::PositionEmbed)?,
             token_types: self.table(Role::TokenTypeEmbed)?,
@@ -78,7 +90,14 @@ impl<T: Real> Builder<'_, T> {
         let config = self.config;
         let hidden = config.hidden_size;
         // A pooler is in some checkpoints of a body and not in others.
-        let dense = match self.weights.has(Role::HeadDense, None) {
+        let has_dense = match &self.linears {
+            Some(elsewhere) => {
+                let row = config.architecture.row(Role::HeadDense, config, None);
+                row.is_some() && elsewhere.has(Projection::HeadDense.of(None))
+            }
+            None => self.weights.has(Role::HeadDense, None),
+        };
+        let dense = match has_dense {
             true => Some(self.linear(Projection::HeadDense.of(None), [hidden; 2])?),
             false if self.requires(Role::HeadDense) => {
                 let model_type = config.architecture.model_type;
@@ -95,7 +114,7 @@ impl<T: Real> Builder<'_, T> {
                     false => None,
                 };
                 let (id, sizes) = to_ids;
-                Some(packed(id, sizes, embedding, bias.as_deref())?)
+                Some(Affine::Here(packed(id, sizes, embedding, bias.as_deref())?))
             }
             Task::MaskedToken => Some(self.linear(to_ids.0, to_ids.1)?),
             task if task.has_labels() => Some(self.linear(to_labels.0, to_labels.1)?),
@@ -123,9 +142,14 @@ impl<T: Real> Builder<'_, T> {
     }
 
     /// The layer, whose input's and output's sizes must be these.
-    fn linear(&mut self, id: LinearId, sizes: [usize; 2]) -> Result<Packed<T>, Error> {
+    fn linear(&mut self, id: LinearId, sizes: [usize; 2]) -> Result<Affine<T>, Error> {
+        if let Some(elsewhere) = &mut self.linears {
+            let linear = elsewhere.linear(id)?;
+            return Ok(Affine::Elsewhere { id, linear, sizes });
+        }
         let dense = self.weights.linear(self.config, id)?;
-        packed(id, sizes, &dense.weight, dense.bias.as_deref())
+        let packed = packed(id, sizes, &dense.weight, dense.bias.as_deref())?;
+        Ok(Affine::Here(packed))
     }
 
     /// An embedding, if the architecture has it.

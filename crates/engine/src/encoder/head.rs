@@ -1,20 +1,21 @@
 use equicrypt_spec::{Pooling, Task};
 
+use super::affine::Affine;
 use super::model::Model;
 use super::text::{Part, Rows};
 use crate::Error;
-use crate::kernel::{Packed, Real, activate};
+use crate::kernel::{Real, activate};
 use crate::layers::Norm;
 
 /// What stands behind the last layer.
 pub(super) struct Head<T> {
     /// Reads hidden states, or what pools them.
-    pub(super) dense: Option<Packed<T>>,
+    pub(super) dense: Option<Affine<T>>,
     pub(super) norm: Option<Norm<T>>,
     /// Labels, or logits of tokens.
-    pub(super) last: Option<Packed<T>>,
+    pub(super) last: Option<Affine<T>>,
     /// Behind the pooling of a sentence embedding.
-    pub(super) sentence_dense: Option<Packed<T>>,
+    pub(super) sentence_dense: Option<Affine<T>>,
 }
 
 impl<T: Real> Model<T> {

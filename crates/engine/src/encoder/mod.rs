@@ -3,6 +3,7 @@
 //! Texts of one call are run together without padding: linear layers see the tokens of all of them, attention and pooling
 //! each text alone.
 
+mod affine;
 mod batch;
 mod build;
 mod distance;
@@ -18,7 +19,7 @@ pub use engine::{EncodeRequest, EncoderEngine, EncoderOptions, Encoding};
 pub use text::{Part, Text, Vectors};
 
 use crate::kernel::{Storage, awake};
-use crate::layers::Weights;
+use crate::layers::{Linears, Weights};
 use crate::{Error, Precision};
 use model::Model;
 
@@ -51,12 +52,12 @@ impl Encoder {
             Precision::F32 => {
                 let read = |name: &str| checkpoint.read_f32(name);
                 let weights = Weights::read_checkpoint(checkpoint, tensors, storage, read)?;
-                AnyModel::F32(Model::new(&config, weights)?)
+                AnyModel::F32(Model::new(&config, weights, None)?)
             }
             Precision::F64 => {
                 let read = |name: &str| checkpoint.read_f64(name);
                 let weights = Weights::read_checkpoint(checkpoint, tensors, storage, read)?;
-                AnyModel::F64(Model::new(&config, weights)?)
+                AnyModel::F64(Model::new(&config, weights, None)?)
             }
             Precision::Bf16 | Precision::Q8_0 => return Err(Error::EncoderPrecision),
         };
@@ -81,11 +82,41 @@ impl Encoder {
                     Ok(values.into_iter().map(|value| value as f32).collect())
                 };
                 let weights = Weights::read(tensors, storage, &mut single)?;
-                AnyModel::F32(Model::new(&config, weights)?)
+                AnyModel::F32(Model::new(&config, weights, None)?)
             }
             Precision::F64 => {
                 let weights = Weights::read(tensors, storage, read)?;
-                AnyModel::F64(Model::new(&config, weights)?)
+                AnyModel::F64(Model::new(&config, weights, None)?)
+            }
+            Precision::Bf16 | Precision::Q8_0 => return Err(Error::EncoderPrecision),
+        };
+        Ok(Self { config, model })
+    }
+
+    /// Reads the embeddings and the norms from a folder that needs to have nothing else, under the names of the table; linear
+    /// layers are computed elsewhere. See [`Linears`].
+    ///
+    /// # Errors
+    /// If the files are not those of a supported encoder, or `linears` fails; if `precision` is one of those that only decoders
+    /// have.
+    pub fn load_with_linears(
+        checkpoint: &Checkpoint,
+        precision: Precision,
+        linears: &mut dyn Linears,
+    ) -> Result<Self, Error> {
+        let config = checkpoint.model_config()?;
+        let tensors = Weights::<f64>::local(&config, Some(checkpoint));
+        let storage = Storage::Exact;
+        let model = match precision {
+            Precision::F32 => {
+                let read = |name: &str| checkpoint.read_f32(name);
+                let weights = Weights::read_checkpoint(checkpoint, tensors, storage, read)?;
+                AnyModel::F32(Model::new(&config, weights, Some(linears))?)
+            }
+            Precision::F64 => {
+                let read = |name: &str| checkpoint.read_f64(name);
+                let weights = Weights::read_checkpoint(checkpoint, tensors, storage, read)?;
+                AnyModel::F64(Model::new(&config, weights, Some(linears))?)
             }
             Precision::Bf16 | Precision::Q8_0 => return Err(Error::EncoderPrecision),
         };
@@ -104,7 +135,18 @@ impl Encoder {
     /// If a text is empty, too long, or has an id or a type that the model has not; if the model does not have `part`.
     pub fn forward(&self, texts: &[Text<'_>], part: Part) -> Result<Vec<Vectors>, Error> {
         self.check(texts, part)?;
-        awake(|| match &self.model {
+        let is_local = match &self.model {
+            AnyModel::F32(model) => model.is_local,
+            AnyModel::F64(model) => model.is_local,
+        };
+        match is_local {
+            true => awake(|| self.forward_here(texts, part)),
+            false => self.forward_here(texts, part),
+        }
+    }
+
+    fn forward_here(&self, texts: &[Text<'_>], part: Part) -> Result<Vec<Vectors>, Error> {
+        match &self.model {
             AnyModel::F32(model) => {
                 let answers = model.forward(texts, part)?;
                 Ok(answers.into_iter().map(Vectors::from_f32).collect())
@@ -113,7 +155,7 @@ impl Encoder {
                 let answers = model.forward(texts, part)?;
                 Ok(answers.into_iter().map(Vectors::from_f64).collect())
             }
-        })
+        }
     }
 
     /// What [`forward`](Self::forward) would refuse.

@@ -2,19 +2,22 @@ use equicrypt_spec::ModelConfig;
 use pulp::Arch;
 use rayon::prelude::*;
 
+use super::affine::Affine;
 use super::batch::{Batch, Place, Room, Rooms};
 use super::distance;
 use super::head::Head;
 use super::text::{Part, Rows, Text};
 use crate::Error;
 use crate::kernel::{
-    Matrix, Packed, Real, WithinTexts, activate_here, attend_within, block_rows, gate_here,
+    Matrix, Real, WithinTexts, activate_here, attend_within, block_rows, gate_here,
 };
 use crate::layers::{Norm, Rotary, Turns};
 
 /// An encoder in one precision.
 pub(super) struct Model<T> {
     pub(super) config: ModelConfig,
+    /// Whether no linear layer is computed elsewhere.
+    pub(super) is_local: bool,
     pub(super) rotary: Vec<Rotary>,
     pub(super) embedding: Matrix<T>,
     pub(super) positions: Option<Matrix<T>>,
@@ -29,13 +32,13 @@ pub(super) struct Model<T> {
 /// A block of attention and one of neurons, with norms before them or behind the residual sums.
 pub(super) struct Layer<T> {
     pub(super) attention_norm: Option<Norm<T>>,
-    pub(super) query_key_value: Packed<T>,
-    pub(super) output: Packed<T>,
+    pub(super) query_key_value: Affine<T>,
+    pub(super) output: Affine<T>,
     pub(super) attention_sum_norm: Option<Norm<T>>,
     pub(super) mlp_norm: Option<Norm<T>>,
-    pub(super) up: Packed<T>,
+    pub(super) up: Affine<T>,
     pub(super) is_gated: bool,
-    pub(super) down: Packed<T>,
+    pub(super) down: Affine<T>,
     pub(super) mlp_sum_norm: Option<Norm<T>>,
 }
 
@@ -46,14 +49,14 @@ impl<T: Real> Model<T> {
         if batch.places.is_empty() {
             return Ok(Vec::new());
         }
-        self.read_out(self.hidden(&batch), &batch.lengths, part)
+        self.read_out(self.hidden(&batch)?, &batch.lengths, part)
     }
 
     /// The last hidden states of all texts.
     ///
     /// Between two attentions every token is on its own, so that a thread leads some neighbouring ones all the way from one
-    /// to the next while they are in its cache.
-    fn hidden(&self, batch: &Batch) -> Vec<T> {
+    /// to the next while they are in its cache. What is computed elsewhere takes all of them at once.
+    fn hidden(&self, batch: &Batch) -> Result<Vec<T>, Error> {
         let (config, tokens) = (&self.config, batch.places.len());
         let (width, value_width) = (config.hidden_size, config.heads * config.value_dim);
         let stacked_width = self.stacked_width();
@@ -65,30 +68,35 @@ impl<T: Real> Model<T> {
             .map(|rotary| (0..longest).map(|place| rotary.turns(place)).collect())
             .collect();
         let biases = (self.distances.as_ref()).map(|table| distance::biases(table, longest));
-        let (arch, block, rooms) = (Arch::new(), block_rows(tokens), Rooms::default());
+        let (arch, rooms) = (Arch::new(), Rooms::default());
+        let block = match self.is_local {
+            true => block_rows(tokens),
+            false => tokens,
+        };
         for stage in 0..=self.layers.len() {
             let blocks = (batch.places.par_chunks(block))
                 .zip(hidden.par_chunks_mut(block * width))
                 .zip(stacked.par_chunks_mut(block * stacked_width));
-            let each = |((places, hidden), stacked): ((&[Place], &mut [T]), &mut [T])| {
+            let each = |((places, hidden), stacked): ((&[Place], &mut [T]), &mut [T])| -> Result<(), Error> {
                 let mut room = rooms.take();
                 match stage.checked_sub(1).and_then(|last| self.layers.get(last)) {
                     Some(layer) => {
                         self.gather(places, &context, room.first(places.len() * value_width));
-                        self.leave_attention(arch, layer, &mut room, hidden);
+                        self.leave_attention(arch, layer, &mut room, hidden)?;
                     }
                     None => self.embed(arch, places, hidden),
                 }
                 match self.layers.get(stage) {
                     Some(layer) => {
-                        self.enter_attention(arch, layer, hidden, &mut room, stacked);
+                        self.enter_attention(arch, layer, hidden, &mut room, stacked)?;
                         self.turn(stage, places, &turns, stacked);
                     }
                     None => self.normed(arch, self.final_norm.as_ref(), hidden),
                 }
                 rooms.give_back(room);
+                Ok(())
             };
-            blocks.for_each(each);
+            blocks.try_for_each(each)?;
             if let Some(kind) = config.layer_kinds.get(stage) {
                 let task = WithinTexts {
                     lengths: &batch.lengths,
@@ -103,7 +111,7 @@ impl<T: Real> Model<T> {
                 attend_within(&task, &mut context);
             }
         }
-        hidden
+        Ok(hidden)
     }
 
     /// The sum of each token's embeddings, normalised.
@@ -140,14 +148,14 @@ impl<T: Real> Model<T> {
         hidden: &[T],
         room: &mut Room<T>,
         stacked: &mut [T],
-    ) {
+    ) -> Result<(), Error> {
         let Some(norm) = &layer.attention_norm else {
             return layer.query_key_value.apply(hidden, stacked, false);
         };
         let x = room.first(hidden.len());
         x.copy_from_slice(hidden);
         self.normed(arch, Some(norm), x);
-        layer.query_key_value.apply(x, stacked, false);
+        layer.query_key_value.apply(x, stacked, false)
     }
 
     /// Turns queries and keys by their places.
@@ -169,11 +177,17 @@ impl<T: Real> Model<T> {
 
     /// x + W_o context, x + mlp(norm(x)), each sum normalised where the architecture does that; the room's first part is the
     /// context.
-    fn leave_attention(&self, arch: Arch, layer: &Layer<T>, room: &mut Room<T>, hidden: &mut [T]) {
+    fn leave_attention(
+        &self,
+        arch: Arch,
+        layer: &Layer<T>,
+        room: &mut Room<T>,
+        hidden: &mut [T],
+    ) -> Result<(), Error> {
         let config = &self.config;
         let rows = hidden.len() / config.hidden_size;
         let context = room.first(rows * config.heads * config.value_dim);
-        layer.output.apply(context, hidden, true);
+        layer.output.apply(context, hidden, true)?;
         self.normed(arch, layer.attention_sum_norm.as_ref(), hidden);
 
         let (size, activation) = (config.ffn_size, config.activation);
@@ -186,16 +200,17 @@ impl<T: Real> Model<T> {
             }
             None => &*hidden,
         };
-        layer.up.apply(inner, stacked, false);
+        layer.up.apply(inner, stacked, false)?;
         if layer.is_gated {
             let (neurons, stacked) = room.both(rows * size, rows * 2 * size);
             gate_here(arch, stacked, size, activation, neurons);
-            layer.down.apply(neurons, hidden, true);
+            layer.down.apply(neurons, hidden, true)?;
         } else {
             activate_here(arch, stacked, activation);
-            layer.down.apply(stacked, hidden, true);
+            layer.down.apply(stacked, hidden, true)?;
         }
         self.normed(arch, layer.mlp_sum_norm.as_ref(), hidden);
+        Ok(())
     }
 
     fn normed(&self, arch: Arch, norm: Option<&Norm<T>>, rows: &mut [T]) {

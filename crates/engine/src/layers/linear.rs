@@ -32,13 +32,24 @@ pub enum Values {
     F64(Vec<f64>),
 }
 
-/// Where a decoder gets linear layers from that are computed elsewhere.
+/// Where a decoder or an encoder gets linear layers from that are computed elsewhere.
+///
+/// Where, may be somebody who is not to know what is computed. Which layers are asked, and about how many vectors, therefore
+/// depends on the number of tokens alone: in a mixture of experts every token visits every expert, and what those say whom the
+/// router did not choose is dropped. That costs the traffic and the work of all experts. A head that is the embedding is
+/// computed where the embedding is.
 pub trait Linears {
     /// The linear layer `id`.
     ///
     /// # Errors
     /// If there is none.
     fn linear(&mut self, id: LinearId) -> Result<Box<dyn Linear>, Error>;
+
+    /// Whether there is the linear layer `id`: asked about those that some checkpoints of an architecture lack.
+    fn has(&self, id: LinearId) -> bool {
+        let _ = id;
+        true
+    }
 }
 
 /// Which linear layer of a decoder. Layers that read the same vectors are stacked into one.
@@ -96,6 +107,32 @@ pub enum Projection {
 }
 
 impl Projection {
+    /// All of them, about in the order in which a token passes them.
+    pub(crate) const ALL: [Self; 19] = [
+        Self::QueryKeyValue,
+        Self::KeyValueDown,
+        Self::KeyValueUp,
+        Self::Query,
+        Self::QueryDown,
+        Self::QueryUp,
+        Self::Output,
+        Self::GateUp,
+        Self::Down,
+        Self::Router,
+        Self::ExpertGateUp,
+        Self::ExpertDown,
+        Self::SharedGateUp,
+        Self::SharedDown,
+        Self::SharedShare,
+        Self::HeadDense,
+        Self::Head,
+        Self::Labels,
+        Self::SentenceDense,
+    ];
+
+    /// Those that each expert has.
+    pub(crate) const OF_EXPERT: [Self; 2] = [Self::ExpertGateUp, Self::ExpertDown];
+
     /// This one of `layer`.
     #[must_use]
     pub fn of(self, layer: Option<usize>) -> LinearId {

@@ -56,12 +56,25 @@ impl<T: Real> Weights<T> {
         })
     }
 
-    /// Whether the decoder needs the tensor even if its linear layers are computed elsewhere.
-    pub(crate) fn is_local(tensor: &TensorSpec) -> bool {
-        match tensor.row.kind {
-            Kind::Embed { .. } | Kind::Gain { .. } | Kind::NormBias { .. } => true,
-            Kind::Bias { .. } => tensor.row.role == Role::RouterBias,
-            Kind::Linear { .. } => false,
+    /// What the model needs even if its linear layers are computed elsewhere, without what is optional and not in `checkpoint`.
+    pub(crate) fn local(config: &ModelConfig, checkpoint: Option<&Checkpoint>) -> Vec<TensorSpec> {
+        let mut tensors = config.architecture.tensors(config);
+        tensors.retain(|tensor| {
+            let lacks =
+                checkpoint.is_some_and(|checkpoint| checkpoint.tensor(&tensor.name).is_none());
+            Self::is_local(config, tensor) && !(tensor.row.optional && lacks)
+        });
+        tensors
+    }
+
+    /// Whether the model needs the tensor even if its linear layers are computed elsewhere.
+    pub(crate) fn is_local(config: &ModelConfig, tensor: &TensorSpec) -> bool {
+        match (tensor.row.kind, tensor.row.role) {
+            (Kind::Embed { .. } | Kind::Gain { .. } | Kind::NormBias { .. }, _) => true,
+            // The head is computed where the embedding is.
+            (Kind::Bias { .. }, Role::HeadBias) => config.tied_head,
+            (Kind::Bias { .. }, role) => role == Role::RouterBias,
+            (Kind::Linear { .. }, _) => false,
         }
     }
 
@@ -150,14 +163,9 @@ impl<T: Real> Weights<T> {
     }
 
     /// The tensors that a linear layer is stacked of, whichever of them the architecture has.
-    fn roles(&self, id: LinearId) -> (&'static [Role], &'static [Role]) {
-        let candidates = roles(id.projection);
-        let exists = |roles: &[Role]| {
-            let is_here = |role: &Role| self.tensors.contains_key(&id.of(*role));
-            roles.iter().all(is_here)
-        };
-        let found = candidates.iter().find(|(weights, _)| exists(weights));
-        *found.unwrap_or(&candidates[0])
+    fn roles(&self, id: LinearId) -> Stack {
+        let found = id.stack(|key| self.tensors.contains_key(key));
+        found.unwrap_or(roles(id.projection)[0])
     }
 
     fn take(
@@ -182,8 +190,16 @@ fn key(role: Role, layer: Option<usize>) -> TensorKey {
 }
 
 impl LinearId {
+    /// What the layer is stacked of in a model that has these tensors; none if it has no such layer.
+    pub(super) fn stack(self, has: impl Fn(&TensorKey) -> bool) -> Option<Stack> {
+        let candidates = roles(self.projection).iter();
+        let mut found =
+            candidates.filter(|(weights, _)| weights.iter().all(|role| has(&self.of(*role))));
+        found.next().copied()
+    }
+
     /// The tensor with this role in the same place.
-    fn of(self, role: Role) -> TensorKey {
+    pub(super) fn of(self, role: Role) -> TensorKey {
         TensorKey {
             role,
             layer: self.layer,
@@ -222,8 +238,11 @@ fn matrix<T: Real>(
     })
 }
 
-/// What a linear layer may be stacked of: weights, and biases where there are any.
-fn roles(projection: Projection) -> &'static [(&'static [Role], &'static [Role])] {
+/// What a linear layer is stacked of: weights, and biases where there are any.
+pub(super) type Stack = (&'static [Role], &'static [Role]);
+
+/// What a linear layer may be stacked of.
+fn roles(projection: Projection) -> &'static [Stack] {
     use Role as R;
     match projection {
         Projection::QueryKeyValue => &[
