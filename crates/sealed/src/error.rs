@@ -132,4 +132,37 @@ pub enum Error {
         /// What should be in it.
         expected: &'static str,
     },
+    /// An address's text is none.
+    #[error("address {found:?}: expected unix:/path/of/a/socket or tcp://host:port")]
+    Address {
+        /// The text.
+        found: String,
+    },
+    /// A connection cannot be opened.
+    #[error("the connection cannot be opened: {0}")]
+    Handshake(io::Error),
+    /// Over TCP a host must be recognised.
+    #[error(
+        "{address}: expected the host's fingerprint with it; the host prints it when it starts"
+    )]
+    NoPin {
+        /// The host.
+        address: String,
+    },
+    /// The other side is no host of this version.
+    #[error(
+        "expected the greeting of equicrypt link 1; check the address, and use the same version on both sides"
+    )]
+    NoLink,
+    /// The host has another key than the pinned one.
+    #[error(
+        "the host's fingerprint is {found}, expected {expected}: it is another host, or has another key; ask who runs it before \
+         you pin the new one"
+    )]
+    OtherKey {
+        /// The pinned one.
+        expected: crate::Fingerprint,
+        /// The host's.
+        found: crate::Fingerprint,
+    },
 }

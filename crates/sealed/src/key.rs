@@ -62,6 +62,14 @@ impl TransportPublic {
         Fingerprint(fingerprint)
     }
 
+    pub(crate) fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    pub(crate) fn to_bytes(&self) -> [u8; 32] {
+        self.0
+    }
+
     pub(crate) fn key(&self) -> Result<<X25519HkdfSha256 as Kem>::PublicKey, Error> {
         Deserializable::from_bytes(&self.0).map_err(|_| Error::UnusableKey)
     }

@@ -6,6 +6,8 @@
 //! dropped, repeated, moved, added or cut off unnoticed. It does not hide anything from the host itself, it does not hide when
 //! and about how much is said, and who steals the host's secret later reads what was recorded before.
 //!
+//! For long connections there is a [`Link`] in both directions, with the same keys and pins and no secret that outlives it.
+//!
 //! The asker calls [`seal`] and reads the answer with a [`ResponseOpener`]; the host reads a [`SealedRequest`], whose
 //! [`Window`] its [`Windows`] must know, opens it once, and answers with a [`ResponseSealer`]. The exact bytes are in
 //! docs/formats.md.
@@ -14,6 +16,7 @@ mod error;
 mod frame;
 mod key;
 mod key_file;
+mod link;
 mod opener;
 mod padding;
 mod request;
@@ -22,6 +25,7 @@ mod window;
 
 pub use error::Error;
 pub use key::{Fingerprint, TransportPublic, TransportSecret};
+pub use link::{Address, Incoming, Link, LinkControl, LinkReader, LinkWriter, Listener, connect};
 pub use opener::ResponseOpener;
 pub use request::{SealedRequest, seal};
 pub use response::{Head, ResponseSealer, StreamSealer};
