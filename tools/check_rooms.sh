@@ -28,6 +28,10 @@ forbid equicrypt-ring equicrypt-spec equicrypt-checkpoint equicrypt-cipher equic
 forbid equicrypt-engine equicrypt-cipher equicrypt-gateway equicrypt-audit tokenizers age bech32 hkdf
 # The server has hkdf for sealed requests, in equicrypt-sealed, which has nothing of the owner's.
 forbid equicrypt-server equicrypt-cipher equicrypt-gateway equicrypt-audit tokenizers age bech32
+# HOST of shares: computes with public weights, and has nothing of an owner's.
+forbid equicrypt-linear-host equicrypt-cipher equicrypt-gateway equicrypt-audit equicrypt-shares tokenizers age bech32
+# OWNER of shares: no key of the cipher's, no host.
+forbid equicrypt-shares equicrypt-cipher equicrypt-gateway equicrypt-audit equicrypt-server equicrypt-linear-host axum reqwest
 # OWNER: keys stay away from the network and from the forward pass.
 forbid equicrypt-cipher equicrypt-engine equicrypt-server equicrypt-gateway tokio axum reqwest
 forbid equicrypt-gateway equicrypt-engine equicrypt-server

@@ -1,0 +1,152 @@
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use equicrypt_engine::{Decoder, Encoder, Precision};
+
+use crate::counters::Counters;
+use crate::session::Session;
+use crate::{Error, HostAddress, OwnerModel, RemoteLinears, Traffic};
+
+/// Two hosts that compute the linear layers of one model.
+pub struct Remote {
+    model: Arc<OwnerModel>,
+    hosts: [HostAddress; 2],
+    options: RemoteOptions,
+    counters: Arc<Counters>,
+    current: Mutex<Option<Arc<Session>>>,
+}
+
+/// How hosts are asked.
+#[derive(Debug, Clone)]
+pub struct RemoteOptions {
+    /// How long a host may take for an answer, or to be reached.
+    pub timeout: Duration,
+    /// Masks of each layer that host B is asked about before they are needed; what decoding is fast by. None for encoders.
+    pub stock: usize,
+    /// Layers that host B computes in advance, for as many vectors as the current one has.
+    pub lookahead: usize,
+}
+
+impl Default for RemoteOptions {
+    fn default() -> Self {
+        Self {
+            timeout: Duration::from_secs(30),
+            stock: 16,
+            lookahead: 2,
+        }
+    }
+}
+
+impl Remote {
+    /// Hosts A and B for a model; nothing is sent yet.
+    ///
+    /// # Errors
+    /// If both are the same.
+    pub fn new(
+        model: Arc<OwnerModel>,
+        hosts: [HostAddress; 2],
+        options: RemoteOptions,
+    ) -> Result<Arc<Self>, Error> {
+        let [a, b] = &hosts;
+        if a.is_same(b) {
+            return Err(Error::SameHost { address: a.clone() });
+        }
+        Ok(Arc::new(Self {
+            model,
+            hosts,
+            options,
+            counters: Arc::default(),
+            current: Mutex::new(None),
+        }))
+    }
+
+    /// Opens a session, if none is open: finds out whether both hosts are there and have the model.
+    ///
+    /// # Errors
+    /// If a host cannot be reached, or has another model or version.
+    pub fn connect(&self) -> Result<(), Error> {
+        self.session().map(|_| ())
+    }
+
+    /// The model as a decoder, whose linear layers the hosts compute.
+    ///
+    /// # Errors
+    /// If it is no decoder, or its folder cannot be read.
+    pub fn decoder(self: &Arc<Self>, precision: Precision) -> Result<Decoder, Error> {
+        let mut linears = RemoteLinears::new(Arc::clone(self), precision);
+        let folder = self.model.checkpoint();
+        Ok(Decoder::load_with_linears(folder, precision, &mut linears)?)
+    }
+
+    /// The model as an encoder, whose linear layers the hosts compute.
+    ///
+    /// # Errors
+    /// If it is no encoder, or its folder cannot be read.
+    pub fn encoder(self: &Arc<Self>, precision: Precision) -> Result<Encoder, Error> {
+        let mut linears = RemoteLinears::new(Arc::clone(self), precision);
+        let folder = self.model.checkpoint();
+        Ok(Encoder::load_with_linears(folder, precision, &mut linears)?)
+    }
+
+    /// The model.
+    #[must_use]
+    pub fn model(&self) -> &OwnerModel {
+        &self.model
+    }
+
+    /// Hosts A and B.
+    #[must_use]
+    pub fn hosts(&self) -> &[HostAddress; 2] {
+        &self.hosts
+    }
+
+    /// What went to and fro since the start.
+    #[must_use]
+    pub fn traffic(&self) -> Traffic {
+        self.counters.traffic()
+    }
+
+    /// W x + b for vectors x of layer number `index`. Whatever fails ends the session.
+    pub(crate) fn multiply(&self, index: usize, x: &[f64]) -> Result<Vec<f64>, Error> {
+        let session = self.session()?;
+        let layers = self.model.layers();
+        let rows = x.len() / layers[index].inputs;
+        let answered = session.multiply(layers, index, x);
+        match answered {
+            Ok(y) => {
+                self.counters.vectors.add(rows);
+                if index == 0 {
+                    self.counters.tokens.add(rows);
+                }
+                Ok(y)
+            }
+            Err(error) => {
+                session.end();
+                self.forget(&session);
+                Err(error)
+            }
+        }
+    }
+
+    fn session(&self) -> Result<Arc<Session>, Error> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(session) = current.as_ref().filter(|session| !session.has_ended()) {
+            return Ok(Arc::clone(session));
+        }
+        *current = None;
+        let session = Session::open(&self.model, &self.hosts, &self.options, &self.counters)?;
+        let session = Arc::new(session);
+        *current = Some(Arc::clone(&session));
+        Ok(session)
+    }
+
+    fn forget(&self, ended: &Arc<Session>) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current
+            .as_ref()
+            .is_some_and(|session| Arc::ptr_eq(session, ended))
+        {
+            *current = None;
+        }
+    }
+}
