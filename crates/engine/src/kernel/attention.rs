@@ -43,6 +43,7 @@ pub(crate) fn attend<T: Real>(
         let shape = sequence.pages.shape();
         let (width, out) = (group * shape.key_dim, group * shape.value_dim);
         let (queries, pages, first) = (sequence.queries, sequence.pages, sequence.first);
+        let is_alone = queries.len() == width * shape.kv_heads;
         let one = |scores: &mut Vec<T>, (index, context): (usize, &mut [T])| {
             let end = first + index / shape.kv_heads + 1;
             let start = sight.window.map_or(0, |window| end.saturating_sub(window));
@@ -53,6 +54,7 @@ pub(crate) fn attend<T: Real>(
                 kv_head: index % shape.kv_heads,
                 positions: start..end,
                 cap: sight.cap,
+                is_alone,
                 scores,
                 context,
             });
@@ -93,6 +95,8 @@ struct Head<'a, T> {
     kv_head: usize,
     positions: Range<usize>,
     cap: Option<T>,
+    /// Whether no other query of the sequence reads the pages: they are not near then.
+    is_alone: bool,
     scores: &'a mut Vec<T>,
     context: &'a mut [T],
 }
@@ -114,18 +118,19 @@ impl<T: Real> WithSimd for Head<'_, T> {
         let group = self.queries.len() / shape.key_dim;
         self.scores.resize(group * pages * PAGE, T::zero());
         for page in 0..pages {
-            let next = if page + 1 < pages {
-                Lines::of(keys(page + 1))
-            } else {
-                Lines::of(values(0))
-            };
+            if self.is_alone {
+                match page + 1 < pages {
+                    true => Lines::of(keys(page + 1)).fetch_all(),
+                    false => Lines::of(values(0)).fetch_all(),
+                }
+            }
             let scores = Scores {
                 queries: self.queries,
                 keys: keys(page),
                 scores: &mut self.scores[page * PAGE..],
                 stride: pages * PAGE,
             };
-            scores.compute(simd, next);
+            scores.compute(simd);
         }
         self.context.fill(T::zero());
         for scores in self.scores.chunks_exact_mut(pages * PAGE) {
@@ -136,11 +141,9 @@ impl<T: Real> WithSimd for Head<'_, T> {
             scores[..start].fill(T::zero());
         }
         for page in 0..pages {
-            let next = if page + 1 < pages {
-                Lines::of(values(page + 1))
-            } else {
-                Lines::none()
-            };
+            if self.is_alone && page + 1 < pages {
+                Lines::of(values(page + 1)).fetch_all();
+            }
             let means = Means {
                 scores: &self.scores[page * PAGE..],
                 stride: pages * PAGE,
@@ -149,7 +152,7 @@ impl<T: Real> WithSimd for Head<'_, T> {
                 context: self.context,
                 dim: shape.value_dim,
             };
-            means.add(simd, next);
+            means.add(simd);
         }
     }
 }
@@ -165,35 +168,29 @@ struct Scores<'a, T> {
 
 impl<T: Real> Scores<'_, T> {
     #[inline(always)]
-    fn compute<S: Simd>(mut self, simd: S, next: Lines<'_>) {
+    fn compute<S: Simd>(mut self, simd: S) {
         let dim = self.keys.len() / PAGE;
         let group = self.queries.len() / dim;
-        let (mut query, mut next) = (0, next);
+        let mut query = 0;
         while query < group {
             // Additions in flight are what a vector unit needs: of several queries, or of several parts of one.
             query += match group - query {
-                1 => self.each::<S, 1, 4>(simd, query, next),
-                2 => self.each::<S, 2, 2>(simd, query, next),
-                _ => self.each::<S, 3, 1>(simd, query, next),
+                1 => self.each::<S, 1, 4>(simd, query),
+                2 => self.each::<S, 2, 2>(simd, query),
+                _ => self.each::<S, 3, 1>(simd, query),
             };
-            next = Lines::none();
         }
     }
 
     /// `R` queries, each in `P` partial sums; returns `R`.
     #[inline(always)]
-    fn each<S: Simd, const R: usize, const P: usize>(
-        &mut self,
-        simd: S,
-        query: usize,
-        next: Lines<'_>,
-    ) -> usize {
+    fn each<S: Simd, const R: usize, const P: usize>(&mut self, simd: S, query: usize) -> usize {
         match PAGE / T::lanes::<S>() {
-            1 => self.tile::<S, R, 1, P>(simd, query, 0, next),
-            2 => self.tile::<S, R, 2, P>(simd, query, 0, next),
+            1 => self.tile::<S, R, 1, P>(simd, query, 0),
+            2 => self.tile::<S, R, 2, P>(simd, query, 0),
             vectors => {
                 for first in (0..vectors).step_by(4) {
-                    self.tile::<S, R, 4, P>(simd, query, first, next);
+                    self.tile::<S, R, 4, P>(simd, query, first);
                 }
             }
         }
@@ -207,7 +204,6 @@ impl<T: Real> Scores<'_, T> {
         simd: S,
         query: usize,
         first: usize,
-        next: Lines<'_>,
     ) {
         let lanes = T::lanes::<S>();
         let (width, dim) = (PAGE / lanes, self.keys.len() / PAGE);
@@ -219,11 +215,7 @@ impl<T: Real> Scores<'_, T> {
         let mut sums = [[[T::splat(simd, T::zero()); C]; P]; R];
         let steps = keys.chunks_exact(width * P);
         let rest = steps.remainder();
-        let lines = next.in_each_of(dim / P);
         for (step, keys) in steps.enumerate() {
-            for line in 0..lines {
-                next.fetch(step * lines + line);
-            }
             for p in 0..P {
                 let keys = &keys[p * width + first..][..C];
                 for r in 0..R {
@@ -273,29 +265,28 @@ struct Means<'a, T> {
 
 impl<T: Real> Means<'_, T> {
     #[inline(always)]
-    fn add<S: Simd>(mut self, simd: S, next: Lines<'_>) {
+    fn add<S: Simd>(mut self, simd: S) {
         let group = self.context.len() / self.dim;
-        let (mut query, mut next) = (0, next);
+        let mut query = 0;
         while query < group {
             query += match group - query {
-                1 => self.each::<S, 1>(simd, query, next),
-                _ => self.each::<S, 2>(simd, query, next),
+                1 => self.each::<S, 1>(simd, query),
+                _ => self.each::<S, 2>(simd, query),
             };
-            next = Lines::none();
         }
     }
 
     /// `R` queries; returns `R`.
     #[inline(always)]
-    fn each<S: Simd, const R: usize>(&mut self, simd: S, query: usize, next: Lines<'_>) -> usize {
+    fn each<S: Simd, const R: usize>(&mut self, simd: S, query: usize) -> usize {
         let lanes = T::lanes::<S>();
         let vectors = self.dim / lanes;
         let fours = vectors / 4;
         for four in 0..fours {
-            self.tile::<S, R, 4>(simd, query, four * 4, next.part(four, fours));
+            self.tile::<S, R, 4>(simd, query, four * 4);
         }
         for vector in fours * 4..vectors {
-            self.tile::<S, R, 1>(simd, query, vector, Lines::none());
+            self.tile::<S, R, 1>(simd, query, vector);
         }
         for r in query..query + R {
             let scores = &self.scores[r * self.stride..][..self.positions];
@@ -317,7 +308,6 @@ impl<T: Real> Means<'_, T> {
         simd: S,
         query: usize,
         first: usize,
-        next: Lines<'_>,
     ) {
         let column = first * T::lanes::<S>();
         let columns = column..column + C * T::lanes::<S>();
@@ -330,12 +320,8 @@ impl<T: Real> Means<'_, T> {
             let context = &self.context[(query + r) * self.dim..][columns.clone()];
             sums.copy_from_slice(&T::vectors::<S>(context).0[..C]);
         }
-        let step = next.in_each_of(self.positions);
         let rows = self.values.chunks_exact(self.dim).take(self.positions);
         for (position, values) in rows.enumerate() {
-            for line in 0..step {
-                next.fetch(position * step + line);
-            }
             let values = &T::vectors::<S>(&values[columns.clone()]).0[..C];
             for r in 0..R {
                 let score = T::splat(simd, scores[r][position]);

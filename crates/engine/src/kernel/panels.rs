@@ -75,13 +75,13 @@ fn columns<T: Real, S: Simd, const C: usize>(simd: S, product: &mut Product<'_, 
         let left = product.x.rows - row;
         // 24 sums, 3 weights and a number of x need 32 registers; of 16, compilers spill a sum if none is left over.
         row += if left >= 8 && has_32_registers::<T, S>() {
-            tile::<T, S, 8, C>(simd, product, first, row)
+            either::<T, S, 8, C>(simd, product, first, row)
         } else if left >= 3 && left != 4 {
-            tile::<T, S, 3, C>(simd, product, first, row)
+            either::<T, S, 3, C>(simd, product, first, row)
         } else if left >= 2 {
-            tile::<T, S, 2, C>(simd, product, first, row)
+            either::<T, S, 2, C>(simd, product, first, row)
         } else {
-            tile::<T, S, 1, C>(simd, product, first, row)
+            either::<T, S, 1, C>(simd, product, first, row)
         };
     }
 }
@@ -92,9 +92,23 @@ fn has_32_registers<T: Real, S: Simd>() -> bool {
     size_of::<T::Vector<S>>() == 64 || cfg!(target_arch = "aarch64")
 }
 
+/// With many rows there is nothing to wait for, and a prefetch in the innermost loop costs a fifth of the speed.
+#[inline(always)]
+fn either<T: Real, S: Simd, const R: usize, const C: usize>(
+    simd: S,
+    product: &mut Product<'_, T>,
+    first: usize,
+    row: usize,
+) -> usize {
+    match product.x.rows <= FETCHED {
+        true => tile::<T, S, R, C, true>(simd, product, first, row),
+        false => tile::<T, S, R, C, false>(simd, product, first, row),
+    }
+}
+
 /// `R` rows and `C` registers of columns; returns `R`.
 #[inline(always)]
-fn tile<T: Real, S: Simd, const R: usize, const C: usize>(
+fn tile<T: Real, S: Simd, const R: usize, const C: usize, const F: bool>(
     simd: S,
     product: &mut Product<'_, T>,
     first: usize,
@@ -140,8 +154,10 @@ fn tile<T: Real, S: Simd, const R: usize, const C: usize>(
         x_chunks[r] = &x_chunks[r][..panel.len()];
     }
     for (k, panel) in panel.iter().enumerate() {
-        for line in 0..step {
-            next.fetch(k * step + line);
+        if F {
+            for line in 0..step {
+                next.fetch(k * step + line);
+            }
         }
         for u in 0..UNROLLED {
             for r in 0..R {
@@ -183,6 +199,8 @@ fn tile<T: Real, S: Simd, const R: usize, const C: usize>(
     R
 }
 
+/// Up to so many rows, what comes next is fetched meanwhile.
+const FETCHED: usize = 24;
 /// Inputs between two jumps.
 const UNROLLED: usize = 4;
 /// Registers in a row of a panel.

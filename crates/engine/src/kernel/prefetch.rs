@@ -58,6 +58,14 @@ impl<'a> Lines<'a> {
         self.fetch_at(index * LINE);
     }
 
+    /// The same for all of them.
+    #[inline(always)]
+    pub(super) fn fetch_all(self) {
+        for index in 0..self.count {
+            fetch(self.start.wrapping_add(index * LINE));
+        }
+    }
+
     /// The same for the one at so many bytes from the first.
     #[inline(always)]
     pub(super) fn fetch_at(self, offset: usize) {
