@@ -77,15 +77,8 @@ pub enum Error {
         address: HostAddress,
     },
     /// A host failed.
-    #[error("host {name} ({address}): {problem}")]
-    Host {
-        /// Which of the two.
-        name: HostName,
-        /// Where it is.
-        address: HostAddress,
-        /// What it did.
-        problem: HostProblem,
-    },
+    #[error(transparent)]
+    Host(Box<HostError>),
     /// The session was ended by another request's failure.
     #[error("the session with the hosts ended because of another request; ask again")]
     Ended,
@@ -102,6 +95,18 @@ pub enum Error {
         /// As they came.
         found: usize,
     },
+}
+
+/// Which host failed, and how.
+#[derive(Debug, Error)]
+#[error("host {name} ({address}): {problem}")]
+pub struct HostError {
+    /// Which of the two.
+    pub name: HostName,
+    /// Where it is.
+    pub address: HostAddress,
+    /// What it did.
+    pub problem: HostProblem,
 }
 
 /// What a host did.

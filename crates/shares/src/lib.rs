@@ -23,7 +23,7 @@ mod remote;
 mod session;
 
 pub use counters::{HostTraffic, Traffic};
-pub use error::{Error, HostProblem};
+pub use error::{Error, HostError, HostProblem};
 pub use host::{HostAddress, HostName};
 pub use linears::RemoteLinears;
 pub use model::OwnerModel;

@@ -7,9 +7,8 @@ use equicrypt_ring::wire::{Answer, FrameError, Request};
 use equicrypt_ring::{ModelDigest, Residues};
 use equicrypt_sealed::{LinkControl, LinkReader, LinkWriter, connect};
 
-use crate::counters::Counters;
-use crate::counters::LinkCounters;
-use crate::{Error, HostAddress, HostName, HostProblem};
+use crate::counters::{Counters, LinkCounters};
+use crate::{Error, HostAddress, HostError, HostName, HostProblem};
 
 /// An open connection to one host. A thread takes its answers as they come, so that questions can be sent in any number before.
 pub(crate) struct HostLink {
@@ -59,10 +58,12 @@ impl HostLink {
         timeout: Duration,
         counters: &Arc<Counters>,
     ) -> Result<Self, Error> {
-        let fail = |problem| Error::Host {
-            name,
-            address: address.clone(),
-            problem,
+        let fail = |problem| {
+            Error::Host(Box::new(HostError {
+                name,
+                address: address.clone(),
+                problem,
+            }))
         };
         let unreachable =
             |error: &dyn std::fmt::Display| HostProblem::Unreachable(error.to_string());
@@ -177,11 +178,11 @@ impl HostLink {
     /// The error that this host caused, whose connection ends with it.
     pub(crate) fn fail(&self, problem: HostProblem) -> Error {
         self.close();
-        Error::Host {
+        Error::Host(Box::new(HostError {
             name: self.name,
             address: self.address.clone(),
             problem,
-        }
+        }))
     }
 
     pub(crate) fn has_ended(&self) -> bool {

@@ -26,7 +26,7 @@ pub struct View {
     pub connections: usize,
 }
 
-/// What happens to an answer.
+/// What happens to an answer. They are counted from when this is said.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Meddle {
     Nothing,
@@ -57,7 +57,8 @@ pub enum Meddle {
 pub struct Tap {
     pub address: HostAddress,
     pub view: Arc<Mutex<View>>,
-    pub meddle: Arc<Mutex<Meddle>>,
+    /// And how many answers have come since.
+    meddle: Arc<Mutex<(Meddle, usize)>>,
 }
 
 impl Tap {
@@ -68,7 +69,7 @@ impl Tap {
             panic!("a host at a socket")
         };
         let view: Arc<Mutex<View>> = Arc::default();
-        let meddle = Arc::new(Mutex::new(Meddle::Nothing));
+        let meddle = Arc::new(Mutex::new((Meddle::Nothing, 0)));
         let (seen, mood) = (Arc::clone(&view), Arc::clone(&meddle));
         thread::spawn(move || {
             for owner in listener.incoming() {
@@ -94,7 +95,7 @@ impl Tap {
     }
 
     pub fn set(&self, meddle: Meddle) {
-        *self.meddle.lock().unwrap() = meddle;
+        *self.meddle.lock().unwrap() = (meddle, 0);
     }
 }
 
@@ -126,11 +127,14 @@ fn pass_requests(mut from: UnixStream, mut to: UnixStream, view: &Mutex<View>) {
     let _ = to.shutdown(std::net::Shutdown::Both);
 }
 
-fn pass_answers(mut from: UnixStream, mut to: UnixStream, meddle: &Mutex<Meddle>) {
-    let mut number = 0;
+fn pass_answers(mut from: UnixStream, mut to: UnixStream, meddle: &Mutex<(Meddle, usize)>) {
     while let Ok(Some((mut answer, _))) = Answer::read(&mut from) {
         if let Answer::Product { request, answers } = &mut answer {
-            let meddle = *meddle.lock().unwrap();
+            let (meddle, number) = {
+                let mut meddle = meddle.lock().unwrap();
+                meddle.1 += 1;
+                (meddle.0, meddle.1 - 1)
+            };
             match meddle {
                 Meddle::Flip { answer, bit } if answer == number => {
                     answers.values_mut()[bit / 32] ^= 1 << (bit % 32);
@@ -143,7 +147,6 @@ fn pass_answers(mut from: UnixStream, mut to: UnixStream, meddle: &Mutex<Meddle>
                 }
                 _ => {}
             }
-            number += 1;
         }
         if answer.write(&mut to).is_err() {
             break;
