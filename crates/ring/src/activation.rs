@@ -1,3 +1,5 @@
+use pulp::{Arch, Simd, WithSimd};
+
 use crate::weights::LARGEST_WEIGHT;
 use crate::{Error, ORDER, PRIMES, combine};
 
@@ -47,24 +49,56 @@ impl Scaled {
             0.0 => 0,
             _ => bits as i32 - (exponent(largest) + 1),
         };
-        let factors = powers(shift);
-        for (half, prime) in out.into_iter().zip(PRIMES) {
-            for (to, x) in half.iter_mut().zip(x) {
-                let integer = (x * factors[0] * factors[1]).round_ties_even();
-                *to = prime.reduce(integer as i64);
-            }
-        }
+        Arch::new().dispatch(Round {
+            x,
+            factors: powers(shift),
+            out,
+        });
         Ok(Self { shift })
     }
 
-    /// An output of the layer, from its residues and the scale of its weights.
-    #[must_use]
-    #[inline]
-    pub fn restore(self, residues: [u32; 2], weight_scale: f64) -> f64 {
+    /// The outputs of the layer, from their residues and the scales of their weights; as many as there are scales.
+    pub fn restore(self, residues: [&[u32]; 2], weight_scales: &[f64], out: &mut [f64]) {
         let factors = powers(-self.shift);
-        combine(residues) as f64 * weight_scale * factors[0] * factors[1]
+        let [first, second] = residues;
+        let outputs = out.iter_mut().zip(weight_scales);
+        for ((out, scale), (a, b)) in outputs.zip(first.iter().zip(second)) {
+            *out = combine([*a, *b]) as f64 * scale * factors[0] * factors[1];
+        }
     }
 }
+
+struct Round<'a, 'b> {
+    x: &'a [f64],
+    factors: [f64; 2],
+    out: [&'b mut [u32]; 2],
+}
+
+/// Every step is exact but the rounding to integers: their size is less than 2^51, quotients by a prime are less than 2^20.
+impl WithSimd for Round<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) {
+        let [first, second] = self.factors;
+        for (half, prime) in self.out.into_iter().zip(PRIMES) {
+            let (p, inverse) = (f64::from(prime.get()), 1.0 / f64::from(prime.get()));
+            for (to, x) in half.iter_mut().zip(self.x) {
+                let integer = (x * first * second + WHOLE) - WHOLE;
+                let quotient = (integer * inverse + WHOLE) - WHOLE;
+                let residue = (integer - quotient * p) as i32;
+                *to = (if residue < 0 {
+                    residue + prime.get() as i32
+                } else {
+                    residue
+                }) as u32;
+            }
+        }
+    }
+}
+
+/// A number of this size has no bits behind the point: what is added to it is rounded to an integer, to even in between.
+const WHOLE: f64 = 1.5 * (1u64 << 52) as f64;
 
 /// Floor of the binary logarithm of a positive number.
 fn exponent(x: f64) -> i32 {
@@ -100,6 +134,13 @@ mod tests {
         (both.map(|(a, b)| combine([*a, *b])).collect(), scaled)
     }
 
+    fn restored(scaled: Scaled, integer: i64) -> f64 {
+        let [first, second] = PRIMES.map(|prime| [prime.reduce(integer)]);
+        let mut out = [0.0];
+        scaled.restore([&first, &second], &[1.0], &mut out);
+        out[0]
+    }
+
     #[test]
     fn the_bits_are_the_most_that_cannot_overflow() {
         assert_eq!(activation_bits(1536).unwrap(), 35);
@@ -131,7 +172,7 @@ mod tests {
     fn the_largest_and_the_smallest_vectors_come_back() {
         for x in [1e308, -1e308, f64::MIN_POSITIVE, 5e-324, 1.0, 0.0] {
             let (integers, scaled) = integers(&[x, x / 2.0]);
-            let back = scaled.restore(PRIMES.map(|p| p.reduce(integers[0])), 1.0);
+            let back = restored(scaled, integers[0]);
             assert!(
                 (back - x).abs() <= x.abs() * 2f64.powi(-40),
                 "{x:e} {back:e}"
@@ -155,7 +196,7 @@ mod tests {
             let largest = x.iter().fold(0.0, |a: f64, b| a.max(b.abs()));
             for (x, integer) in x.iter().zip(integers) {
                 prop_assert!(integer.unsigned_abs() <= 1 << bits);
-                let back = scaled.restore(PRIMES.map(|p| p.reduce(integer)), 1.0);
+                let back = restored(scaled, integer);
                 prop_assert!((back - x).abs() <= largest * 2f64.powi(-(bits as i32)));
             }
         }

@@ -16,6 +16,7 @@ mod kernel;
 mod mask;
 mod modulus;
 mod residues;
+mod secret_dots;
 mod weights;
 pub mod wire;
 
@@ -27,4 +28,5 @@ pub use kernel::PackedWeights;
 pub use mask::{MaskSeed, SEED_BYTES, expand};
 pub use modulus::{Modulus, PRIMES};
 pub use residues::Residues;
+pub use secret_dots::SecretDots;
 pub use weights::{IntegerWeights, LARGEST_WEIGHT};

@@ -97,12 +97,6 @@ impl<'a> Words<'a> {
     }
 }
 
-impl Drop for Words<'_> {
-    fn drop(&mut self) {
-        self.drawn.zeroize();
-    }
-}
-
 const LOW: u32 = (1 << 31) - 1;
 
 #[cfg(test)]

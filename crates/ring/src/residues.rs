@@ -56,6 +56,23 @@ impl Residues {
         &mut self.values
     }
 
+    /// Appends a vector of as many elements, from the residues for each prime.
+    ///
+    /// # Errors
+    /// If it has another width.
+    pub fn push(&mut self, row: [&[u32]; 2]) -> Result<(), Error> {
+        if let Some(wrong) = row.iter().find(|half| half.len() != self.width) {
+            return Err(Error::Length {
+                what: "a vector",
+                expected: self.width,
+                found: wrong.len(),
+            });
+        }
+        row.iter()
+            .for_each(|half| self.values.extend_from_slice(half));
+        Ok(())
+    }
+
     /// Takes `others` away from these, residue by residue: how a mask is put on.
     ///
     /// # Errors
@@ -74,9 +91,11 @@ impl Residues {
 
     /// Eight bytes an element, little-endian.
     pub fn append_bytes(&self, out: &mut Vec<u8>) {
-        out.reserve(4 * self.values.len());
-        for value in &self.values {
-            out.extend_from_slice(&value.to_le_bytes());
+        let start = out.len();
+        out.resize(start + 4 * self.values.len(), 0);
+        let (words, _) = out[start..].as_chunks_mut::<4>();
+        for (word, value) in words.iter_mut().zip(&self.values) {
+            *word = value.to_le_bytes();
         }
     }
 

@@ -51,6 +51,16 @@ impl IntegerWeights {
         })
     }
 
+    /// Integers of all 16 bits, which count one.
+    pub(crate) fn of_integers(inputs: usize, values: Vec<i16>) -> Self {
+        let outputs = values.len().checked_div(inputs).unwrap_or(0);
+        Self {
+            inputs,
+            values,
+            scales: vec![1.0; outputs],
+        }
+    }
+
     /// Numbers that go in.
     #[must_use]
     pub fn inputs(&self) -> usize {
@@ -133,10 +143,14 @@ fn round(weights: &[f64], integers: &mut [i16]) -> Option<f64> {
     }
     let most = f64::from(LARGEST_WEIGHT);
     for (integer, weight) in integers.iter_mut().zip(weights) {
-        *integer = (weight / scale).round_ties_even().clamp(-most, most) as i16;
+        // Rounded to an integer, to even in between: there are no bits behind the point next to this number.
+        let whole = (weight / scale + WHOLE) - WHOLE;
+        *integer = whole.clamp(-most, most) as i16;
     }
     Some(scale)
 }
+
+const WHOLE: f64 = 1.5 * (1u64 << 52) as f64;
 
 #[cfg(test)]
 mod tests {

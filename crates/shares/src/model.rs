@@ -79,7 +79,7 @@ impl OwnerModel {
                     true => Some(read(&bias_tensor(index))?),
                     false => None,
                 },
-                check: LayerCheck::kept(&checks.seed, index, entry.outputs, product),
+                check: LayerCheck::new(&checks.seed, index, entry.outputs, &product),
                 is_of_all_tokens: entry.name.contains(" of layer "),
                 name: entry.name,
                 inputs: entry.inputs,

@@ -82,7 +82,7 @@ pub fn prepare(
         kept.extend(source.tensors_of(head)?);
     }
     write_tensors(checkpoint, &source, dir, &kept, &layers)?;
-    let products: Vec<&Residues> = layers.iter().map(|layer| layer.check.product()).collect();
+    let products: Vec<&Residues> = layers.iter().map(|layer| &layer.product).collect();
     CheckFile::write(dir, &digest, &seed, &products)?;
     let fingerprint = checkpoint.fingerprint()?;
     let manifest = Manifest {
@@ -117,7 +117,8 @@ struct Layer {
     digest: LayerDigest,
     scales: Vec<f64>,
     bias: Option<Vec<f64>>,
-    check: LayerCheck,
+    /// W^T s.
+    product: Residues,
 }
 
 impl Layer {
@@ -142,7 +143,7 @@ impl Layer {
             digest: integers.digest(&name),
             scales: integers.scales().to_vec(),
             bias: weights.bias().map(<[f64]>::to_vec),
-            check: LayerCheck::new(seed, index, &integers).map_err(fail)?,
+            product: LayerCheck::product_of(seed, index, &integers).map_err(fail)?,
             entry: LayerEntry {
                 has_bias: weights.bias().is_some(),
                 name,

@@ -1,7 +1,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use equicrypt_ring::wire::Request;
-use equicrypt_ring::{MaskSeed, PRIMES, Residues, SEED_BYTES, Scaled, expand};
+use equicrypt_ring::{MaskSeed, Residues, SEED_BYTES, Scaled, expand};
 use rayon::prelude::*;
 use zeroize::Zeroizing;
 
@@ -22,8 +22,7 @@ pub(crate) struct Session {
 }
 
 /// Some vectors on their way.
-struct Piece<'a> {
-    x: &'a [f64],
+struct Piece {
     masks: Vec<Mask>,
     scales: Vec<Scaled>,
     /// x - r
@@ -115,13 +114,13 @@ impl Session {
     }
 
     /// Masks vectors and sends them to A.
-    fn ask<'a>(
+    fn ask(
         &self,
         index: usize,
         layer: &OwnerLayer,
-        x: &'a [f64],
+        x: &[f64],
         masks: Vec<Mask>,
-    ) -> Result<Piece<'a>, Error> {
+    ) -> Result<Piece, Error> {
         let rows = masks.len();
         let mut hidden = Residues::zeros(rows, layer.inputs);
         expand(
@@ -145,7 +144,6 @@ impl Session {
         };
         let ticket = self.a.ask(question, rows, layer.outputs)?;
         Ok(Piece {
-            x,
             masks,
             scales,
             queries,
@@ -155,62 +153,43 @@ impl Session {
     }
 
     /// Waits for both answers, checks them, and adds them up.
-    fn finish(&self, layer: &OwnerLayer, piece: Piece<'_>, y: &mut [f64]) -> Result<(), Error> {
+    fn finish(&self, layer: &OwnerLayer, piece: Piece, y: &mut [f64]) -> Result<(), Error> {
         let wrong = || HostProblem::Wrong {
             layer: layer.name.clone(),
         };
-        let rows = piece.masks.len();
-        debug_assert_eq!(piece.x.len(), rows * layer.inputs);
+        let fail = |source| layer.error(source);
         // While A computes.
-        let mut from_b = Vec::with_capacity(rows);
+        let mut answers = Residues::zeros(0, layer.outputs);
         for mask in &piece.masks {
-            from_b.push(mask.batch.answers(&self.b)?);
+            let batch = mask.batch.answers(&self.b)?;
+            answers.push(batch.row(mask.row)).map_err(fail)?;
         }
-        let check_b = |row: usize| {
-            let expected = layer.check.expect(piece.hidden.row(row));
-            let answer = from_b[row].row(piece.masks[row].row);
-            layer.check.accepts(expected, answer)
-        };
-        if !all_rows(rows, check_b) {
+        let expected = layer.check.expect(&piece.hidden).map_err(fail)?;
+        if !layer.check.accepts(&expected, &answers).map_err(fail)? {
             return Err(self.b.fail(wrong()));
         }
-        let expect = |row: usize| layer.check.expect(piece.queries.row(row));
-        let expected: Vec<_> = match rows {
-            ..SEVERAL => (0..rows).map(expect).collect(),
-            _ => (0..rows).into_par_iter().map(expect).collect(),
-        };
+        let expected = layer.check.expect(&piece.queries).map_err(fail)?;
         let from_a = self.a.wait(piece.ticket)?;
-        let check_a = |row: usize| layer.check.accepts(expected[row], from_a.row(row));
-        if !all_rows(rows, check_a) {
+        if !layer.check.accepts(&expected, &from_a).map_err(fail)? {
             return Err(self.a.fail(wrong()));
         }
-        let restore = |(row, y): (usize, &mut [f64])| {
-            let (a, b) = (from_a.row(row), from_b[row].row(piece.masks[row].row));
-            let scaled = piece.scales[row];
-            for (output, y) in y.iter_mut().enumerate() {
-                let sum = [0, 1].map(|i| PRIMES[i].add(a[i][output], b[i][output]));
-                *y = scaled.restore(sum, layer.scales[output]);
-                if let Some(bias) = &layer.bias {
-                    *y += bias[output];
-                }
+        answers.add(&from_a).map_err(fail)?;
+        let restore = |((row, scaled), y): ((usize, &Scaled), &mut [f64])| {
+            scaled.restore(answers.row(row), &layer.scales, y);
+            if let Some(bias) = &layer.bias {
+                y.iter_mut().zip(bias).for_each(|(y, bias)| *y += bias);
             }
         };
-        let rows_of_y = y.chunks_exact_mut(layer.outputs).enumerate();
-        match rows {
-            ..SEVERAL => rows_of_y.for_each(restore),
-            _ => rows_of_y
-                .collect::<Vec<_>>()
-                .into_par_iter()
-                .for_each(restore),
+        let rows = piece
+            .scales
+            .iter()
+            .enumerate()
+            .zip(y.chunks_exact_mut(layer.outputs));
+        match piece.scales.len() {
+            ..SEVERAL => rows.for_each(restore),
+            _ => rows.collect::<Vec<_>>().into_par_iter().for_each(restore),
         }
         Ok(())
-    }
-}
-
-fn all_rows(rows: usize, holds: impl Fn(usize) -> bool + Sync + Send) -> bool {
-    match rows {
-        ..SEVERAL => (0..rows).all(holds),
-        _ => (0..rows).into_par_iter().all(holds),
     }
 }
 

@@ -1,6 +1,6 @@
 //! y = W q over the ring, for many vectors q at once.
 //!
-//! The arithmetic is exact in f64: residues are centred, so that they are smaller than 2^30, and weights are smaller than 2^15.
+//! The arithmetic is exact in f64: residues are centred, so that they are smaller than 2^30, and weights are at most 2^15.
 //! [`CHUNK`] = 192 products and what was carried from before stay below 2^53:
 //!
 //! ```text

@@ -1,7 +1,7 @@
 use std::io::{self, ErrorKind, Read, Write};
 
 use thiserror::Error;
-use zeroize::Zeroizing;
+use zeroize::Zeroize;
 
 use crate::Residues;
 
@@ -65,8 +65,7 @@ pub(super) fn write_frame(
     if length > MOST_PAYLOAD {
         return Err(FrameError::Length { found: length });
     }
-    // It may hold a seed.
-    let mut bytes = Zeroizing::new(Vec::with_capacity(HEADER + length));
+    let mut bytes = Vec::with_capacity(HEADER + length);
     bytes.extend_from_slice(&(length as u32).to_le_bytes());
     bytes.extend_from_slice(&[VERSION, kind, 0, 0]);
     fields
@@ -75,15 +74,26 @@ pub(super) fn write_frame(
     if let Some(residues) = residues {
         residues.append_bytes(&mut bytes);
     }
-    stream.write_all(&bytes)?;
-    stream.flush()?;
+    let written = stream.write_all(&bytes).and_then(|()| stream.flush());
+    // It may be a seed.
+    bytes[..(HEADER + short).min(SHORT)].zeroize();
+    written?;
     Ok(bytes.len())
 }
 
-/// A frame as it came. Its payload may hold a seed.
+/// A frame as it came.
 pub(super) struct Frame {
     pub(super) kind: u8,
-    pub(super) payload: Zeroizing<Vec<u8>>,
+    pub(super) payload: Vec<u8>,
+}
+
+impl Drop for Frame {
+    fn drop(&mut self) {
+        // It may be a seed; long ones are none.
+        if self.payload.len() <= SHORT {
+            self.payload.zeroize();
+        }
+    }
 }
 
 /// The next frame; none if the stream ends before it.
@@ -112,7 +122,7 @@ pub(super) fn read_frame(stream: &mut impl Read) -> Result<Option<Frame>, FrameE
         return Err(FrameError::Length { found });
     }
     // What was announced and does not come takes no room.
-    let mut payload = Zeroizing::new(Vec::with_capacity(found.min(TRUSTED)));
+    let mut payload = Vec::with_capacity(found.min(TRUSTED));
     (stream.by_ref().take(found as u64)).read_to_end(&mut payload)?;
     if payload.len() != found {
         return Err(FrameError::CutOff);
@@ -153,5 +163,7 @@ impl Fields<'_> {
 }
 
 const HEADER: usize = 8;
+/// No seed is longer.
+const SHORT: usize = 64;
 /// Room that is made before anything has come.
 const TRUSTED: usize = 4 << 20;

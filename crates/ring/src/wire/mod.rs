@@ -20,7 +20,7 @@ mod frame;
 use std::io::{Read, Write};
 
 use crate::{MaskSeed, ModelDigest, Residues, SEED_BYTES};
-use frame::{Fields, Frame, read_frame, write_frame};
+use frame::{Fields, read_frame, write_frame};
 pub use frame::{FrameError, MOST_PAYLOAD, VERSION};
 
 /// What an owner says.
@@ -122,11 +122,12 @@ impl Request {
     /// # Errors
     /// If it is none of an owner's, or the stream fails or ends within it.
     pub fn read(stream: &mut impl Read) -> Result<Option<(Self, usize)>, FrameError> {
-        let Some(Frame { kind, payload }) = read_frame(stream)? else {
+        let Some(frame) = read_frame(stream)? else {
             return Ok(None);
         };
-        let mut fields = Fields(&payload);
-        let message = match kind {
+        let payload = frame.payload.as_slice();
+        let mut fields = Fields(payload);
+        let message = match frame.kind {
             HELLO => Self::Hello(ModelDigest::from_bytes(fields.last("a digest")?)),
             SEED => Self::Seed(MaskSeed::from_bytes(
                 fields.last::<SEED_BYTES>("a seed of 32 bytes")?,
@@ -183,17 +184,18 @@ impl Answer {
     /// # Errors
     /// If it is none of a host's, or the stream fails or ends within it.
     pub fn read(stream: &mut impl Read) -> Result<Option<(Self, usize)>, FrameError> {
-        let Some(Frame { kind, payload }) = read_frame(stream)? else {
+        let Some(frame) = read_frame(stream)? else {
             return Ok(None);
         };
-        let mut fields = Fields(&payload);
-        let message = match kind {
+        let payload = frame.payload.as_slice();
+        let mut fields = Fields(payload);
+        let message = match frame.kind {
             WELCOME => Self::Welcome(ModelDigest::from_bytes(fields.last("a digest")?)),
             PRODUCT => Self::Product {
                 request: fields.number()?,
                 answers: fields.residues()?,
             },
-            REFUSAL => Self::Refusal(shown(&payload)),
+            REFUSAL => Self::Refusal(shown(payload)),
             found => {
                 let expected = "a message of a host, 17 to 19";
                 return Err(FrameError::Kind { expected, found });
