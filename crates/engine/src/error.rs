@@ -143,6 +143,14 @@ pub enum Error {
         /// The architecture.
         model_type: &'static str,
     },
+    /// Names of ids are not one for each.
+    #[error("other names of the ids: expected each id below {vocab} once, id {id} is not")]
+    Names {
+        /// The id that has none, or more than one, or that there is not.
+        id: u32,
+        /// How many there are.
+        vocab: usize,
+    },
     /// A cache that another decoder made.
     #[error("the cache was made for another model or precision; take a new one from this decoder")]
     ForeignCache,

@@ -342,3 +342,34 @@ fn rounded_weights_are_those_of_the_format_and_no_others() {
         assert_ne!(found, exact);
     }
 }
+
+#[test]
+fn other_names_change_nothing_else() {
+    let tokens = tokens(20, 3);
+    let vocab = 61u32;
+    // 7 and 61 have no common factor.
+    let id_of: Vec<u32> = (0..vocab).map(|name| (name * 7 + 5) % vocab).collect();
+    let name_of = |id: &u32| id_of.iter().position(|other| other == id).unwrap() as u32;
+    for precision in [Precision::F32, Precision::F64] {
+        let plain = whole(&tiny::decoder(&config(), precision), &tokens);
+        let renamed = tiny::decoder(&config(), precision)
+            .renamed(id_of.clone())
+            .unwrap();
+        let names: Vec<u32> = tokens.iter().map(name_of).collect();
+        for (row, plain) in whole(&renamed, &names).iter().zip(&plain) {
+            let by_name: Vec<f64> = id_of.iter().map(|id| plain[*id as usize]).collect();
+            assert_eq!(row, &by_name);
+        }
+        let refused = renamed.forward(&mut [Chunk {
+            tokens: &[vocab],
+            cache: &mut renamed.new_cache(),
+            want: Want::Last,
+        }]);
+        assert!(refused.is_err());
+    }
+    let bad = [vec![0; 61], (0..60).collect(), (1..62).collect(), vec![]];
+    for id_of in bad {
+        let renamed = tiny::decoder(&config(), Precision::F32).renamed(id_of);
+        assert!(matches!(renamed.err(), Some(Error::Names { .. })));
+    }
+}

@@ -6,6 +6,7 @@ mod cache;
 mod chunk;
 mod mlp;
 mod model;
+mod names;
 
 use equicrypt_checkpoint::Checkpoint;
 use equicrypt_spec::{ModelConfig, TensorSpec};
@@ -19,6 +20,7 @@ use crate::kernel::{Storage, awake};
 use crate::layers::{Linears, Weights};
 use cache::AnyPages;
 use model::Model;
+use names::Names;
 
 /// How a model's weights are kept, and in which precision it computes. Results do not depend on the batch in any of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -52,6 +54,8 @@ pub struct Decoder {
     model: AnyModel,
     /// Whether no linear layer is computed elsewhere.
     is_local: bool,
+    /// What its ids are called, if not what they are.
+    names: Option<Names>,
 }
 
 enum AnyModel {
@@ -88,6 +92,7 @@ impl Decoder {
             config,
             model,
             is_local: true,
+            names: None,
         })
     }
 
@@ -146,6 +151,7 @@ impl Decoder {
             config,
             model,
             is_local: false,
+            names: None,
         })
     }
 
@@ -180,7 +186,24 @@ impl Decoder {
     }
 
     fn forward_here(&self, chunks: &mut [Chunk<'_>]) -> Result<Vec<Logits>, Error> {
+        let Some(names) = &self.names else {
+            return self.forward_ids(chunks);
+        };
+        let ids = names.ids(chunks);
+        let chunks = chunks.iter_mut().zip(&ids);
+        let mut chunks: Vec<_> = chunks
+            .map(|(chunk, tokens)| Chunk {
+                tokens,
+                cache: &mut *chunk.cache,
+                want: chunk.want,
+            })
+            .collect();
+        self.forward_ids(&mut chunks)
+    }
+
+    fn forward_ids(&self, chunks: &mut [Chunk<'_>]) -> Result<Vec<Logits>, Error> {
         let vocab = self.config.vocab_size;
+        let names = self.names.as_ref();
         match &self.model {
             AnyModel::F32(model) => {
                 let inputs = chunks.iter_mut().map(|chunk| match &mut chunk.cache.pages {
@@ -188,7 +211,10 @@ impl Decoder {
                     AnyPages::F64(_) => Err(Error::ForeignCache),
                 });
                 let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
-                model.forward(inputs, |values| Logits::from_f32(vocab, values))
+                model.forward(inputs, |values| match names {
+                    None => Logits::from_f32(vocab, values),
+                    Some(names) => Logits::from_f32(vocab, &names.rows(values)),
+                })
             }
             AnyModel::F64(model) => {
                 let inputs = chunks.iter_mut().map(|chunk| match &mut chunk.cache.pages {
@@ -196,7 +222,10 @@ impl Decoder {
                     AnyPages::F32(_) => Err(Error::ForeignCache),
                 });
                 let inputs = inputs.collect::<Result<Vec<_>, _>>()?;
-                model.forward(inputs, |values| Logits::from_f64(vocab, values))
+                model.forward(inputs, |values| match names {
+                    None => Logits::from_f64(vocab, values),
+                    Some(names) => Logits::from_f64(vocab, &names.rows(values)),
+                })
             }
         }
     }
@@ -233,6 +262,7 @@ impl Decoder {
             config,
             model,
             is_local: local,
+            names: None,
         })
     }
 }
