@@ -29,4 +29,4 @@ pub use host::{AnyEngine, Host, HostOptions};
 pub use key::ApiKey;
 pub use log::{Log, RequestLine};
 pub use sealing::Sealing;
-pub use serve::{ServeOptions, serve};
+pub use serve::{ServeOptions, serve, serve_on};

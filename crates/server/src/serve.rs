@@ -1,7 +1,7 @@
 use std::future::Future;
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
+use axum::serve::{Listener, ListenerExt};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
@@ -32,6 +32,24 @@ pub async fn serve(
     options: ServeOptions,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), Error> {
+    // Ids are small and come one by one: each goes out at once.
+    let listener = listener.tap_io(|socket| {
+        // A socket that cannot do it is slower, not wrong.
+        let _ = socket.set_nodelay(true);
+    });
+    serve_on(listener, host, options, shutdown).await
+}
+
+/// The same on any other kind of socket, such as one that only this machine can reach.
+pub async fn serve_on<L>(
+    listener: L,
+    host: Host,
+    options: ServeOptions,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> Result<(), Error>
+where
+    L: Listener<Addr: std::fmt::Debug>,
+{
     let engine = host.engine().clone();
     let (stopping, stopped) = oneshot::channel();
     let closing = engine.clone();
@@ -41,11 +59,6 @@ pub async fn serve(
         // An error means that nobody waits for the deadline any longer.
         let _ = stopping.send(());
     };
-    // Ids are small and come one by one: each goes out at once.
-    let listener = listener.tap_io(|socket| {
-        // A socket that cannot do it is slower, not wrong.
-        let _ = socket.set_nodelay(true);
-    });
     let serving =
         axum::serve(listener, app_with(host, options.app)).with_graceful_shutdown(graceful);
     let deadline = async {
