@@ -10,6 +10,7 @@ mod seal;
 mod sniff;
 mod tap;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -80,6 +81,11 @@ impl Host {
     /// The host at `http://NAME[:PORT][/PREFIX]`. Connects only when asked for something.
     pub fn new(url: &str, api_key: Option<&ApiKey>) -> Result<Self, Error> {
         Self::with_silence(url, api_key, SILENCE)
+    }
+
+    /// A host behind a Unix socket: one that runs for this machine's user alone.
+    pub fn at_socket(socket: &Path) -> Result<Self, Error> {
+        Self::connected(SOCKET_URL, Some(socket), None, SILENCE)
     }
 
     /// The manifest that the host publishes: the `equicrypt` object of the first entry of `GET
@@ -180,10 +186,23 @@ impl Host {
         api_key: Option<&ApiKey>,
         silence: Duration,
     ) -> Result<Self, Error> {
+        Self::connected(url, None, api_key, silence)
+    }
+
+    fn connected(
+        url: &str,
+        socket: Option<&Path>,
+        api_key: Option<&ApiKey>,
+        silence: Duration,
+    ) -> Result<Self, Error> {
         let authorization = api_key.map(ApiKey::header).transpose()?;
         let mut salt = [0; 16];
         getrandom::fill(&mut salt).map_err(Error::Randomness)?;
-        let client = Client::builder()
+        let client = match socket {
+            Some(socket) => Client::builder().unix_socket(socket),
+            None => Client::builder(),
+        };
+        let client = client
             .connect_timeout(CONNECT)
             .pool_max_idle_per_host(MOST_IDLE)
             .redirect(redirect::Policy::none())
@@ -413,6 +432,8 @@ fn check_dialect(dialect: &Dialect, sampling: &Sampling) -> Result<(), Error> {
 /// Connections that wait for the next request.
 const MOST_IDLE: usize = 8;
 const SILENCE: Duration = Duration::from_secs(120);
+/// A socket has no name; HTTP wants one.
+const SOCKET_URL: &str = "http://localhost";
 const MOST_BODY: usize = 4 << 20;
 const MOST_ERROR_BODY: usize = 64 << 10;
 
