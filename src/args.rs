@@ -6,6 +6,7 @@ mod encoder;
 mod gateway;
 mod rekey;
 mod sealing;
+mod shares;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -14,11 +15,12 @@ use clap::builder::PossibleValue;
 use clap::{Parser, Subcommand, ValueEnum};
 
 pub(crate) use audit::Audit;
-pub(crate) use bench::{Bench, BenchEncrypt, Way};
+pub(crate) use bench::{Bench, BenchEncrypt, BenchEngine, Way};
 pub(crate) use encoder::{Classify, Embed, EncoderArgs, FillMask, Rerank};
 pub(crate) use gateway::{EngineName, Gateway};
 pub(crate) use rekey::Rekey;
 pub(crate) use sealing::SealArgs;
+pub(crate) use shares::{HeadPlaceName, Shares, SharesPrepare, SharesServe};
 
 use crate::models::{MODELS, Model};
 
@@ -86,6 +88,9 @@ pub(crate) enum Command {
     /// below 95 % means that the attack itself does not work on this model. Whatever is recovered, the exit status is 0 unless
     /// --fail-above is given.
     Audit(Audit),
+    /// Keep text from hosts that own the public weights: two of them that do not collude compute on masked numbers
+    #[command(subcommand)]
+    Shares(Shares),
     /// Measure on this machine what encryption costs
     #[command(subcommand)]
     Bench(Bench),

@@ -92,3 +92,53 @@ fn a_model_that_is_none_is_refused() {
         .fails_saying(&["nothing", "does not exist"]);
     equicrypt(args!["bench", "encrypt", "--size", "1T"]).is_misused_saying(&["500M or 8G"]);
 }
+
+#[test]
+fn an_engine_is_timed_on_the_plain_and_on_the_encrypted_model() {
+    let place = Place::new();
+    let (model, json) = (place.model(), place.path("bench.json"));
+    let said = equicrypt(args![
+        "bench",
+        "engine",
+        &model,
+        "--rounds",
+        "2",
+        "--context",
+        "8",
+        "--context",
+        "1000000",
+        "--batch",
+        "1",
+        "--batch",
+        "3",
+        "--profile",
+        "rotate",
+        "--json",
+        &json
+    ]);
+    let said = said.succeeds();
+    let report: Value = serde_json::from_str(&fs::read_to_string(&json).unwrap()).unwrap();
+    let cases = report["ids_per_second"].as_array().unwrap();
+    assert_eq!(cases.len(), 4, "{report}");
+    for case in cases {
+        assert!(said.contains(case["case"].as_str().unwrap()), "{said}");
+        let rounds = case["rounds"].as_array().unwrap();
+        assert_eq!(rounds.len(), 2);
+        let rates = rounds.iter().flat_map(|round| round.as_array().unwrap());
+        assert!(
+            rates
+                .map(|rate| rate.as_f64().unwrap())
+                .all(|rate| rate > 0.0)
+        );
+    }
+    assert!(cases[1]["of_one_answer"].as_f64().unwrap() > 0.0);
+    // No more than the model can hold.
+    assert!(!cases[2]["case"].as_str().unwrap().contains("1000000"));
+}
+
+#[test]
+fn a_model_that_is_not_there_is_named() {
+    let place = Place::new();
+    let said = equicrypt(args!["bench", "engine", &place.path("no-model")]);
+    said.fails_saying(&["no-model"]);
+}

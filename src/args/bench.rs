@@ -1,9 +1,11 @@
 //! `equicrypt bench`.
 
-use std::num::NonZeroU16;
+use std::num::{NonZeroU16, NonZeroUsize};
 use std::path::PathBuf;
 
 use clap::{Subcommand, ValueEnum};
+
+use super::{ProfileName, StorageName};
 
 #[derive(Subcommand)]
 pub(crate) enum Bench {
@@ -13,6 +15,37 @@ pub(crate) enum Bench {
     /// each in a process of its own. Times are told twice: until everything is written, which is where cp stops, and until
     /// everything is on the disk, which is where encrypt stops.
     Encrypt(BenchEncrypt),
+    /// Time a decoder in this engine, plain and encrypted in turn: answers, many at once, behind long contexts, and prompts
+    ///
+    /// The model is encrypted under a key that is thrown away. Every round runs each case on the plain and on the encrypted
+    /// model, one directly after the other, in the other order every second time; a ratio is taken within its round.
+    /// `equicrypt verify` says whether both compute the same.
+    Engine(BenchEngine),
+}
+
+#[derive(clap::Args)]
+pub(crate) struct BenchEngine {
+    /// The plain decoder's Hugging Face folder
+    #[arg(value_name = "MODEL")]
+    pub(crate) model: PathBuf,
+    /// Which kinds of secrets; rotate is stored as f32
+    #[arg(long, value_enum, default_value = "permute")]
+    pub(crate) profile: ProfileName,
+    /// How the linear layers' weights are kept; computing is in f32
+    #[arg(long, value_enum, default_value = "f32")]
+    pub(crate) dtype: StorageName,
+    /// Ids in front of the answers that are timed; may be given several times
+    #[arg(long = "context", value_name = "IDS", default_values = ["128", "1024", "8192"])]
+    pub(crate) contexts: Vec<NonZeroUsize>,
+    /// Answers at once, behind the first context; may be given several times
+    #[arg(long = "batch", value_name = "N", default_values = ["1", "4", "8", "16"])]
+    pub(crate) batches: Vec<NonZeroUsize>,
+    /// How often each is timed; the table shows medians
+    #[arg(long, value_name = "N", default_value = "5")]
+    pub(crate) rounds: NonZeroU16,
+    /// Write all figures, round by round, as JSON into this file; - for standard output, in place of the table
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
 }
 
 #[derive(clap::Args)]

@@ -3,15 +3,21 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
 
-use clap::ValueEnum;
+use clap::{ArgGroup, ValueEnum};
 use equicrypt_gateway::default_budget;
+use equicrypt_shares::HostAddress;
 
 use super::{KeyArgs, SealArgs};
 
 #[derive(clap::Args)]
+#[command(group = ArgGroup::new("mode").required(true).args(["key", "shares"]))]
 pub(crate) struct Gateway {
     #[command(flatten)]
-    pub(crate) key: KeyArgs,
+    pub(crate) key: Option<KeyArgs>,
+    /// Encrypt nothing; compute the linear layers of the public model at two hosts that do not collude and see nothing: A,B as `equicrypt
+    /// shares serve` prints them. --model is then the folder that `equicrypt shares prepare` has made
+    #[arg(long, value_name = "A,B", value_delimiter = ',', conflicts_with_all = ["upstream", "engine", "manifest", "seal_to", "unsealed", "host_keys", "budget", "state", "hide_stops", "upstream_api_key_file"])]
+    pub(crate) shares: Vec<HostAddress>,
     /// The original's folder: tokenizer, chat template and configuration are read from it
     #[arg(long, value_name = "DIR")]
     pub(crate) model: PathBuf,

@@ -1,3 +1,5 @@
+mod shares;
+
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +15,7 @@ use equicrypt_spec::Manifest;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 
+use self::shares::Inner;
 use crate::args::{EngineName, Gateway, SealArgs};
 use crate::commands::sealing::{seals, state_folder};
 use crate::commands::tokens::read_manifest;
@@ -48,14 +51,34 @@ async fn listen(args: &Gateway) -> Result<()> {
         true => Side::Encoder(Box::new(EncoderOwner::open(&args.model)?)),
         false => Side::Text(Box::new(Owner::open(&args.model)?)),
     };
-    let key = key::open(&args.key)?;
     let tap = Tap::new(KEPT_FOR_SLOW_PAGES);
-    let upstreams = upstreams(args, &tap)?;
-    let manifest = match upstreams.first().and_then(|first| first.manifest.clone()) {
-        Some(manifest) => manifest,
-        None => published(&upstreams).await?,
+    let mut inner = None;
+    let (key, upstreams, manifest, ledger) = match &args.key {
+        None if encoder => {
+            bail!(
+                "--shares: {} has no chat; a gateway is for decoders here",
+                folder_name(args)
+            )
+        }
+        None => {
+            let (shares, key) = Inner::start(args).await?;
+            let (upstream, ledger) = (shares.upstream(), shares.ledger()?);
+            let manifest = shares.manifest.clone();
+            inner = Some(shares);
+            (key, vec![upstream], manifest, ledger)
+        }
+        Some(key) => {
+            let key = key::open(key)?;
+            let upstreams = upstreams(args, &tap)?;
+            let manifest = match upstreams.first().and_then(|first| first.manifest.clone()) {
+                Some(manifest) => manifest,
+                None => published(&upstreams).await?,
+            };
+            let ledger = ledger(args, &manifest)?;
+            (key, upstreams, manifest, ledger)
+        }
     };
-    let ledger = Arc::new(ledger(args, &manifest)?);
+    let ledger = Arc::new(ledger);
     let model = owner.open(key, &manifest, args, tool_format)?;
     let engine = args.engine.and_then(|engine| Dialect::named(engine.row()));
     let pool = Pool::open(upstreams, engine, manifest, Arc::clone(&ledger)).await?;
@@ -63,9 +86,13 @@ async fn listen(args: &Gateway) -> Result<()> {
     let name = args.name.clone().unwrap_or_else(|| folder_name(args));
     let mut terminal = Terminal::new();
     terminal.line(&format!("serving {name} on http://{address}"))?;
+    for line in inner.iter().flat_map(Inner::lines) {
+        let _ = terminal.line(&line);
+    }
     for line in pool
         .states()
         .iter()
+        .filter(|_| inner.is_none())
         .filter_map(|state| sealed_line(state, &args.sealing))
     {
         // Whoever read the address may have left.
@@ -85,7 +112,11 @@ async fn listen(args: &Gateway) -> Result<()> {
         grace: Duration::from_secs(30),
     };
     serve_gateway(listener, model, pool, tap, options, stop).await?;
-    Ok(ledger.close()?)
+    ledger.close()?;
+    if let Some(inner) = inner {
+        let _ = terminal.line(&inner.end().await?);
+    }
+    Ok(())
 }
 
 /// Whether hosts may be able to open sealed requests.

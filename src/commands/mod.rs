@@ -20,6 +20,7 @@ mod rekey;
 mod rerank;
 mod sealing;
 mod serve;
+mod shares;
 mod tokenizer;
 mod tokens;
 mod verify;
@@ -50,6 +51,7 @@ pub(crate) fn run(command: Command) -> Result<()> {
         Command::FillMask(args) => fill_mask::run(&args),
         Command::Verify(args) => verify::run(&args),
         Command::Audit(args) => audit::run(&args),
+        Command::Shares(shares) => shares::run(&shares),
         Command::Bench(bench) => bench::run(&bench),
     }
 }

@@ -35,9 +35,9 @@ pub(super) fn seal(args: &SealArgs) -> Result<Seal> {
 }
 
 /// The secret that opens what is sealed to this host, and where it is kept, or why it is not.
-pub(super) fn transport_secret(args: &Serve) -> Result<(TransportSecret, String)> {
+pub(super) fn transport_secret(given: Option<&PathBuf>) -> Result<(TransportSecret, String)> {
     let kept = |path: &PathBuf| format!("kept in {}", path.display());
-    if let Some(path) = &args.transport_key {
+    if let Some(path) = given {
         return Ok((TransportSecret::load_or_create(path)?, kept(path)));
     }
     let path = state_folder().map(|folder| folder.join("transport.key"));

@@ -32,7 +32,7 @@ async fn listen(args: &Serve, key: Option<ApiKey>) -> Result<()> {
             args.listen
         )
     })?;
-    let (secret, kept) = transport_secret(args)?;
+    let (secret, kept) = transport_secret(args.transport_key.as_ref())?;
     let sealing = Sealing::new(secret)?;
     let sealing = if args.sealed_only {
         sealing.only()
@@ -84,7 +84,8 @@ async fn listen(args: &Serve, key: Option<ApiKey>) -> Result<()> {
     .await?)
 }
 
-fn precision(dtype: StorageName) -> Precision {
+/// How an engine is to keep weights.
+pub(super) fn precision(dtype: StorageName) -> Precision {
     match dtype {
         StorageName::F32 => Precision::F32,
         StorageName::Bf16 => Precision::Bf16,

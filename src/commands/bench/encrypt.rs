@@ -1,14 +1,12 @@
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Instant;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use equicrypt_checkpoint::Checkpoint;
-use equicrypt_cipher::{MasterKey, write_key_file};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{copies, median, synthetic};
+use super::{copies, median, process, synthetic};
 use crate::args::{BenchEncrypt, Way};
 use crate::progress;
 use crate::terminal::Terminal;
@@ -84,8 +82,7 @@ impl Bench {
             }
         };
         let layers = Checkpoint::open(&model)?.model_config()?.layers;
-        let key = place.join("owner.key");
-        write_key_file(&key, &MasterKey::generate()?, None)?;
+        let key = process::key(place)?;
         Ok(Self {
             bytes: copies::warm(&model)?,
             about: format!("{about}, {layers} layers"),
@@ -112,7 +109,7 @@ impl Bench {
                 (written, start.elapsed().as_secs_f64())
             }
             Contestant::Encrypt(way) => {
-                let summary = self.encrypt(way)?;
+                let summary = process::encrypt(&self.model, &self.key, &self.out, options(way))?;
                 let flushed = start.elapsed().as_secs_f64();
                 peak_memory_bytes = summary["peak_memory_bytes"].as_u64();
                 let flush = summary["flush_seconds"].as_f64();
@@ -131,29 +128,13 @@ impl Bench {
             peak_memory_bytes,
         }))
     }
+}
 
-    /// `equicrypt encrypt` in a process of its own, so that its memory is its own; returns what it printed.
-    fn encrypt(&self, way: Way) -> Result<Value> {
-        let program = std::env::current_exe().context("cannot find this program's own file")?;
-        let options: &[&str] = match way {
-            Way::Permute => &["--profile", "permute"],
-            Way::RotateBf16 => &["--profile", "rotate", "--dtype", "bf16"],
-            Way::RotateF32 => &["--profile", "rotate", "--dtype", "f32"],
-        };
-        let output = Command::new(program)
-            .args(["encrypt", "--json", "--key"])
-            .arg(&self.key)
-            .arg("--output")
-            .arg(&self.out)
-            .args(options)
-            .arg(&self.model)
-            .output()
-            .context("cannot start the process that encrypts")?;
-        if !output.status.success() {
-            let why = String::from_utf8_lossy(&output.stderr);
-            bail!("{}", why.trim().trim_start_matches("equicrypt: "));
-        }
-        serde_json::from_slice(&output.stdout).context("encrypt --json printed no JSON")
+fn options(way: Way) -> &'static [&'static str] {
+    match way {
+        Way::Permute => &["--profile", "permute"],
+        Way::RotateBf16 => &["--profile", "rotate", "--dtype", "bf16"],
+        Way::RotateF32 => &["--profile", "rotate", "--dtype", "f32"],
     }
 }
 

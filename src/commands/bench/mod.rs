@@ -2,6 +2,8 @@
 
 mod copies;
 mod encrypt;
+mod engine;
+mod process;
 mod synthetic;
 
 use anyhow::Result;
@@ -11,6 +13,7 @@ use crate::args::Bench;
 pub(super) fn run(bench: &Bench) -> Result<()> {
     match bench {
         Bench::Encrypt(args) => encrypt::run(args),
+        Bench::Engine(args) => engine::run(args),
     }
 }
 

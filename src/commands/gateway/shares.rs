@@ -1,0 +1,153 @@
+//! An engine of the owner's own, in this process, whose linear layers two hosts compute.
+//!
+//! It is reached as a host is, so that everything the gateway checks of hosts is checked here too: over a socket that only this
+//! user can open, under a vocabulary whose key is thrown away with the process.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use equicrypt_cipher::{MasterKey, Vocabulary};
+use equicrypt_engine::{Engine, EngineOptions, Precision};
+use equicrypt_gateway::{Host, Ledger, Upstream};
+use equicrypt_server::{ServeOptions, serve_on};
+use equicrypt_shares::{OwnerModel, Remote, RemoteOptions};
+use equicrypt_spec::{FORMAT_VERSION, Manifest, Profile};
+use tempfile::TempDir;
+use tokio::net::UnixListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinHandle;
+
+use crate::args::Gateway;
+
+/// The engine while it runs.
+pub(super) struct Inner {
+    pub(super) manifest: Manifest,
+    remote: Arc<Remote>,
+    place: TempDir,
+    silence: Duration,
+    stop: oneshot::Sender<()>,
+    running: JoinHandle<Result<(), equicrypt_server::Error>>,
+}
+
+impl Inner {
+    /// Finds both hosts, and starts the engine, under the key that is returned.
+    pub(super) async fn start(args: &Gateway) -> Result<(Self, MasterKey)> {
+        let [a, b] = args.shares.as_slice() else {
+            bail!(
+                "--shares: expected two hosts, A,B, found {}",
+                args.shares.len()
+            );
+        };
+        let model = Arc::new(OwnerModel::open(&args.model)?);
+        let options = RemoteOptions {
+            timeout: Duration::from_secs(args.upstream_timeout),
+            ..RemoteOptions::default()
+        };
+        let remote = Remote::new(Arc::clone(&model), [a.clone(), b.clone()], options)?;
+        let key = MasterKey::generate()?;
+        let manifest = manifest(&model, &key)?;
+        let vocabulary = Vocabulary::open(&key, &manifest)?;
+        let names: Vec<u32> = (0..manifest.vocab_size as u32).collect();
+        let names = vocabulary.decrypt(&names)?;
+        let found = Arc::clone(&remote);
+        let decoder = tokio::task::spawn_blocking(move || -> Result<_> {
+            found.connect()?;
+            Ok(found.decoder(Precision::F32)?.renamed(names)?)
+        });
+        let decoder = decoder.await.context("the engine could not be made")??;
+        let engine = Engine::start(decoder, EngineOptions::default())?;
+        let host = equicrypt_server::Host::new(engine, "shares".into(), Some(manifest.clone()));
+        let place = tempfile::tempdir().context("cannot make a folder for a socket")?;
+        let socket = socket(&place);
+        let listener = UnixListener::bind(&socket)
+            .with_context(|| format!("cannot listen on {}", socket.display()))?;
+        let (stop, stopped) = oneshot::channel();
+        let stopped = async move {
+            // An error means that the gateway has ended.
+            let _ = stopped.await;
+        };
+        let serving = serve_on(listener, host, ServeOptions::default(), stopped);
+        let inner = Self {
+            manifest,
+            remote,
+            silence: Duration::from_secs(args.upstream_timeout),
+            place,
+            stop,
+            running: tokio::spawn(serving),
+        };
+        Ok((inner, key))
+    }
+
+    /// How the gateway reaches it.
+    pub(super) fn upstream(&self) -> Upstream {
+        let (socket, silence) = (socket(&self.place), self.silence);
+        let open = move || Ok(Host::at_socket(&socket)?.silent_for(silence));
+        Upstream {
+            open: Box::new(open),
+            manifest: None,
+        }
+    }
+
+    /// Nothing that hosts see is used up.
+    pub(super) fn ledger(&self) -> Result<Ledger> {
+        let path = self.place.path().join("counts.json");
+        Ok(Ledger::open(path, &self.manifest, None)?)
+    }
+
+    /// What is said of the hosts at the start.
+    pub(super) fn lines(&self) -> [String; 2] {
+        let [a, b] = self.remote.hosts();
+        [
+            format!("host A, {a}, is sent vectors under masks; host B, {b}, the seed of the masks"),
+            "if the two collude, they read everything; alone, each sees how many tokens, and when"
+                .into(),
+        ]
+    }
+
+    /// Ends it, and says what went to and fro.
+    pub(super) async fn end(self) -> Result<String> {
+        let _ = self.stop.send(());
+        self.running.await.context("the engine broke off")??;
+        let traffic = self.remote.traffic();
+        let mega = |bytes: u64| bytes as f64 / 1e6;
+        Ok(format!(
+            "{} tokens in {} sessions; to A {:.1} MB, from A {:.1} MB, to B {:.1} MB, from B {:.1} MB",
+            traffic.tokens,
+            traffic.sessions,
+            mega(traffic.a.sent),
+            mega(traffic.a.received),
+            mega(traffic.b.sent),
+            mega(traffic.b.received)
+        ))
+    }
+}
+
+fn socket(place: &TempDir) -> PathBuf {
+    place.path().join("engine.sock")
+}
+
+fn manifest(model: &OwnerModel, key: &MasterKey) -> Result<Manifest> {
+    let config = model.config();
+    let fingerprint = model.checkpoint().fingerprint()?;
+    Ok(Manifest {
+        format_version: FORMAT_VERSION,
+        key_id: key.id(),
+        epoch: 0,
+        weights_epoch: None,
+        profile: Profile::Permute,
+        architecture: config.architecture.model_type.to_owned(),
+        source_fingerprint: fingerprint
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect(),
+        vocab_size: config.vocab_size,
+        plain_vocab_size: config.vocab_size,
+        dtype: "F32".into(),
+        kept_id: config.uncounted_id(),
+        rotates_output: false,
+        noise: 0.0,
+        homophone_table: None,
+    })
+}

@@ -1,0 +1,141 @@
+//! `equicrypt shares` as processes: two hosts that see nothing, and a gateway in front of them.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+mod cli_support;
+mod support;
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Stdio};
+
+use cli_support::server::{Server, soon};
+use cli_support::{Place, args, chat_model, command, equicrypt};
+use serde_json::{Value, json};
+
+const CHAT: &str = "/v1/chat/completions";
+
+/// `equicrypt shares serve`. It is killed when dropped.
+struct LinearHost {
+    child: Child,
+    address: String,
+}
+
+impl LinearHost {
+    fn start(model: &Path, listen: &str, key: &Path) -> Self {
+        let mut command = command(args![
+            "shares",
+            "serve",
+            model,
+            "--listen",
+            listen,
+            "--transport-key",
+            key
+        ]);
+        let mut child = command.stderr(Stdio::inherit()).spawn().unwrap();
+        let mut line = String::new();
+        let out = child.stdout.as_mut().unwrap();
+        BufReader::new(out).read_line(&mut line).unwrap();
+        let address = line.trim_end().rsplit_once(" at ").unwrap().1.to_owned();
+        Self { child, address }
+    }
+}
+
+impl Drop for LinearHost {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn prepared(place: &Place) -> PathBuf {
+    let owner = place.path("owner");
+    let said = equicrypt(args!["shares", "prepare", &place.model(), "-o", &owner]);
+    let said = said.succeeds();
+    assert!(said.starts_with("prepared model in"), "{said}");
+    assert!(said.contains("a token sends"), "{said}");
+    owner
+}
+
+fn gateway(owner: &Path, hosts: [&LinearHost; 2]) -> Server {
+    let hosts = format!("{},{}", hosts[0].address, hosts[1].address);
+    let mut command = command(args!["gateway", "--model", owner, "--shares", &hosts]);
+    command.env("EQUICRYPT_GATEWAY_LISTEN", "127.0.0.1:0");
+    Server::run(command, owner)
+}
+
+fn ask(gateway: &Server, text: &str) -> (u16, Value) {
+    let body = json!({
+        "model": "any", "messages": [{ "role": "user", "content": text }], "temperature": 0,
+        "max_tokens": 24,
+    });
+    let (status, answer) = gateway.post(CHAT, &body.to_string());
+    (status, serde_json::from_str(&answer).unwrap())
+}
+
+#[track_caller]
+fn answers(gateway: &Server, place: &Place, text: &str) {
+    let (status, answer) = ask(gateway, text);
+    assert_eq!(status, 200, "{answer}");
+    let expected = chat_model::answer(&place.model(), text, 24);
+    assert_eq!(answer["choices"][0]["message"]["content"], expected);
+}
+
+#[test]
+fn answers_are_the_plain_models() {
+    let place = Place::new();
+    let owner = prepared(&place);
+    let socket = |name: &str| format!("unix:{}", place.path(name).display());
+    let keys = ["a.key", "b.key"].map(|name| place.path(name));
+    let a = LinearHost::start(&place.model(), &socket("a.sock"), &keys[0]);
+    // Over TCP it is sealed, to the key whose fingerprint the host prints.
+    let b = LinearHost::start(&place.model(), "tcp://127.0.0.1:0", &keys[1]);
+    assert!(b.address.contains('#'), "{}", b.address);
+    let mut gateway = gateway(&owner, [&a, &b]);
+    assert!(gateway.next_line().contains("host A"));
+    for text in ["What is the sky?", "Count!"] {
+        answers(&gateway, &place, text);
+    }
+}
+
+#[test]
+fn a_host_that_went_is_named_and_may_come_back() {
+    let place = Place::new();
+    let owner = prepared(&place);
+    let socket = |name: &str| format!("unix:{}", place.path(name).display());
+    let keys = ["a.key", "b.key"].map(|name| place.path(name));
+    let start = |index: usize| {
+        let name = ["a.sock", "b.sock"][index];
+        LinearHost::start(&place.model(), &socket(name), &keys[index])
+    };
+    let (a, b) = (start(0), start(1));
+    let gateway = gateway(&owner, [&a, &b]);
+    answers(&gateway, &place, "Count!");
+    drop(b);
+    let (status, answer) = ask(&gateway, "What is the sky?");
+    assert!(status >= 500, "{answer}");
+    let b = start(1);
+    soon("the host is back", || ask(&gateway, "Count!").0 == 200);
+    answers(&gateway, &place, "What is the sky?");
+    drop(b);
+}
+
+#[test]
+fn what_cannot_be_is_refused() {
+    let place = Place::new();
+    let owner = prepared(&place);
+    let again = equicrypt(args!["shares", "prepare", &place.model(), "-o", &owner]);
+    again.fails_saying(&["owner"]);
+    let gateway = |shares: &str, more: &[&str]| {
+        let first = args!["gateway", "--model", &owner, "--shares", shares];
+        let listen = args!["--listen", "127.0.0.1:0"];
+        let more = more.iter().map(std::ffi::OsStr::new);
+        equicrypt(first.into_iter().chain(listen).chain(more))
+    };
+    gateway("unix:/a,unix:/a", &[]).fails_saying(&["collude"]);
+    gateway("unix:/a", &[]).fails_saying(&["expected two hosts"]);
+    gateway("unix:/nobody/a,unix:/nobody/b", &[]).fails_saying(&["host A"]);
+    gateway("tcp://127.0.0.1:1,unix:/b", &[]).is_misused_saying(&["fingerprint"]);
+    gateway("unix:/a,unix:/b", &["--upstream", "http://127.0.0.1:1"])
+        .is_misused_saying(&["--upstream"]);
+}
