@@ -3,6 +3,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use equicrypt_ring::Residues;
 use equicrypt_ring::wire::Request;
+use equicrypt_sealed::LinkWriter;
 
 use crate::Error;
 use crate::link::{HostLink, Ticket};
@@ -91,11 +92,14 @@ impl Ahead {
             let now = rows.min(layer.piece());
             let first = self.next;
             self.next = first.checked_add(now as u64).ok_or(Error::Exhausted)?;
-            let question = |request| Request::MultiplyMask {
-                request,
-                layer: index as u32,
-                rows: now as u32,
-                first,
+            let question = |request, writer: &mut LinkWriter| {
+                let question = Request::MultiplyMask {
+                    request,
+                    layer: index as u32,
+                    rows: now as u32,
+                    first,
+                };
+                question.write(writer)
             };
             let ticket = b.ask(question, now, layer.outputs)?;
             let batch = Arc::new(Batch(Mutex::new(BatchState::Asked(ticket))));

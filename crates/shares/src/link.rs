@@ -122,13 +122,13 @@ impl HostLink {
     /// Sends what expects no answer.
     pub(crate) fn tell(&self, message: &Request) -> Result<(), Error> {
         let mut outgoing = self.outgoing();
-        self.write(&mut outgoing, message)
+        self.write(&mut outgoing, |writer| message.write(writer))
     }
 
     /// Sends a question; its answer will be so many vectors of this width.
     pub(crate) fn ask(
         &self,
-        question: impl FnOnce(u32) -> Request,
+        question: impl FnOnce(u32, &mut LinkWriter) -> Result<usize, FrameError>,
         rows: usize,
         width: usize,
     ) -> Result<Ticket, Error> {
@@ -137,7 +137,7 @@ impl HostLink {
         outgoing.next = request.wrapping_add(1);
         // Before it can be answered.
         self.shared.state().asked.push_back(request);
-        self.write(&mut outgoing, &question(request))?;
+        self.write(&mut outgoing, |writer| question(request, writer))?;
         Ok(Ticket {
             request,
             rows,
@@ -193,8 +193,12 @@ impl HostLink {
         self.control.close();
     }
 
-    fn write(&self, outgoing: &mut Outgoing, message: &Request) -> Result<(), Error> {
-        match message.write(&mut outgoing.writer) {
+    fn write(
+        &self,
+        outgoing: &mut Outgoing,
+        message: impl FnOnce(&mut LinkWriter) -> Result<usize, FrameError>,
+    ) -> Result<(), Error> {
+        match message(&mut outgoing.writer) {
             Ok(bytes) => {
                 self.shared.counters().sent.add(bytes);
                 Ok(())

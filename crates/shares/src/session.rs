@@ -1,7 +1,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
-use equicrypt_ring::wire::Request;
+use equicrypt_ring::wire::{Request, write_multiply};
 use equicrypt_ring::{MaskSeed, Residues, SEED_BYTES, Scaled, expand};
+use equicrypt_sealed::LinkWriter;
 use rayon::prelude::*;
 use zeroize::Zeroizing;
 
@@ -137,10 +138,8 @@ impl Session {
         queries
             .subtract(&hidden)
             .map_err(|source| layer.error(source))?;
-        let question = |request| Request::Multiply {
-            request,
-            layer: index as u32,
-            queries: queries.clone(),
+        let question = |request, writer: &mut LinkWriter| {
+            write_multiply(writer, request, index as u32, &queries)
         };
         let ticket = self.a.ask(question, rows, layer.outputs)?;
         Ok(Piece {

@@ -80,19 +80,28 @@ impl PackedWeights {
         if queries.rows() == 0 || self.outputs == 0 {
             return Ok(answers);
         }
-        let packed = Queries::new(queries, CHUNK, TALLEST);
+        // So many that a chunk of their elements stays in the second-level cache while all panels pass by.
+        let (of_queries, of_answers) = (2 * GROUP * self.inputs, 2 * GROUP * self.outputs);
+        let groups = queries.values().chunks(of_queries);
+        for (queries, answers) in groups.zip(answers.values_mut().chunks_mut(of_answers)) {
+            self.group(&Queries::new(queries, self.inputs, CHUNK), answers);
+        }
+        Ok(answers)
+    }
+
+    fn group(&self, queries: &Queries, answers: &mut [u32]) {
         let total = self.outputs.div_ceil(self.width);
-        let least = (LEAST_PRODUCTS / (packed.rows() * self.inputs * self.width)).max(1);
+        let least = (LEAST_PRODUCTS / (queries.rows() * self.inputs * self.width)).max(1);
         let share = total.div_ceil(rayon::current_num_threads() * BLOCKS_PER_THREAD);
         let each = share.max(least);
         let mut blocks: Vec<Block<'_>> = (0..total.div_ceil(each))
             .map(|block| Block {
                 panels: block * each..((block + 1) * each).min(total),
-                out: Vec::with_capacity(packed.rows()),
+                out: Vec::with_capacity(queries.rows()),
             })
             .collect();
         // A row of answers for each row of residues.
-        for half in answers.values_mut().chunks_exact_mut(self.outputs) {
+        for half in answers.chunks_exact_mut(self.outputs) {
             let parts = half.chunks_mut(each * self.width);
             for (block, part) in blocks.iter_mut().zip(parts) {
                 block.out.push(part);
@@ -101,7 +110,7 @@ impl PackedWeights {
         let compute = |block: Block<'_>| {
             self.arch.dispatch(Compute {
                 weights: self,
-                queries: &packed,
+                queries,
                 block,
             });
         };
@@ -109,7 +118,6 @@ impl PackedWeights {
             1 => blocks.into_iter().for_each(compute),
             _ => blocks.into_par_iter().with_max_len(1).for_each(compute),
         }
-        Ok(answers)
     }
 
     /// The weights from the inputs of `chunk` to the outputs of a panel.
@@ -191,8 +199,8 @@ fn canonical(prime: Modulus, value: f64) -> u32 {
 const VECTORS: usize = 2;
 /// Products between two reductions.
 const CHUNK: usize = 192;
-/// Rows of residues in a tile at most.
-const TALLEST: usize = 6;
+/// Vectors that are multiplied together.
+const GROUP: usize = 48;
 const BLOCKS_PER_THREAD: usize = 4;
 /// Handing over less takes longer than computing it.
 const LEAST_PRODUCTS: usize = 1 << 19;

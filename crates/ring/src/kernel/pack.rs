@@ -3,7 +3,7 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use crate::{IntegerWeights, PRIMES, Residues};
+use crate::{IntegerWeights, PRIMES};
 
 /// How many numbers a register has.
 pub(super) fn lanes() -> impl WithSimd<Output = usize> {
@@ -42,34 +42,20 @@ pub(super) struct Queries {
 }
 
 impl Queries {
-    /// For tiles of `tallest` rows, and one of what is left.
-    pub(super) fn new(queries: &Residues, chunk: usize, tallest: usize) -> Self {
-        let (rows, width) = (2 * queries.rows(), queries.width());
-        let mut values = vec![0.0; rows * width];
-        let chunks = values.par_chunks_mut(chunk * rows);
-        let fill = |(index, values): (usize, &mut [f64])| {
-            let (start, len) = (index * chunk, values.len() / rows);
-            let tiles = values.chunks_mut(tallest * len);
-            for (tile, values) in tiles.enumerate() {
-                let height = values.len() / len;
-                for row in 0..height {
-                    let whole = &queries.values()[(tile * tallest + row) * width..][..width];
-                    let prime = PRIMES[row % 2].get() as i32;
-                    let places = values[row..].iter_mut().step_by(height);
-                    for (to, from) in places.zip(&whole[start..start + len]) {
-                        let value = *from as i32;
-                        *to = f64::from(if value > prime / 2 {
-                            value - prime
-                        } else {
-                            value
-                        });
-                    }
+    /// Of vectors of `width` elements, for tiles of six rows, and one of what is left.
+    pub(super) fn new(queries: &[u32], width: usize, chunk: usize) -> Self {
+        let rows = queries.len() / width;
+        let mut values = vec![0.0; queries.len()];
+        for (index, values) in values.chunks_mut(chunk * rows).enumerate() {
+            let (first, len) = (index * chunk, values.len() / rows);
+            for (tile, values) in values.chunks_mut(TALLEST * len).enumerate() {
+                let queries = &queries[tile * TALLEST * width..];
+                match values.len() / len {
+                    6.. => fill::<6>(queries, width, first, values),
+                    4.. => fill::<4>(queries, width, first, values),
+                    _ => fill::<2>(queries, width, first, values),
                 }
             }
-        };
-        match rows * width {
-            0..SMALL => values.chunks_mut(chunk * rows).enumerate().for_each(fill),
-            _ => chunks.enumerate().for_each(fill),
         }
         Self { rows, values }
     }
@@ -82,6 +68,26 @@ impl Queries {
     /// The tiles of some inputs: a whole chunk.
     pub(super) fn chunk(&self, inputs: &Range<usize>) -> &[f64] {
         &self.values[inputs.start * self.rows..inputs.end * self.rows]
+    }
+}
+
+/// A tile of `R` rows, from the input `first` on.
+fn fill<const R: usize>(queries: &[u32], width: usize, first: usize, tile: &mut [f64]) {
+    let (tile, _) = tile.as_chunks_mut::<R>();
+    let mut rows = [[].as_slice(); R];
+    for (r, row) in rows.iter_mut().enumerate() {
+        *row = &queries[r * width + first..][..tile.len()];
+    }
+    for (i, to) in tile.iter_mut().enumerate() {
+        for r in 0..R {
+            let prime = PRIMES[r % 2].get() as i32;
+            let value = rows[r][i] as i32;
+            to[r] = f64::from(if value > prime / 2 {
+                value - prime
+            } else {
+                value
+            });
+        }
     }
 }
 
@@ -106,5 +112,5 @@ impl Aligned {
 }
 
 const CACHE_LINE: usize = 64;
-/// Fewer numbers are packed by one thread.
-const SMALL: usize = 1 << 15;
+/// Rows of residues in a tile at most.
+const TALLEST: usize = 6;

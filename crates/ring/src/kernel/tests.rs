@@ -105,7 +105,7 @@ fn the_largest_sums_are_exact() {
 
 #[test]
 fn many_blocks_on_many_cores_agree_with_one() {
-    let (weights, queries) = (weights(1000, 600, 1), queries(40, 600, 2));
+    let (weights, queries) = (weights(300, 600, 1), queries(101, 600, 2));
     let packed = PackedWeights::new(&weights);
     let one = rayon::ThreadPoolBuilder::new()
         .num_threads(1)

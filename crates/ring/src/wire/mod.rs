@@ -87,17 +87,7 @@ impl Request {
                 request,
                 layer,
                 queries,
-            } => write_frame(
-                stream,
-                MULTIPLY,
-                &[
-                    &request.to_le_bytes(),
-                    &layer.to_le_bytes(),
-                    &(queries.rows() as u32).to_le_bytes(),
-                    &(queries.width() as u32).to_le_bytes(),
-                ],
-                Some(queries),
-            ),
+            } => write_multiply(stream, *request, *layer, queries),
             Self::MultiplyMask {
                 request,
                 layer,
@@ -203,6 +193,29 @@ impl Answer {
         };
         Ok(Some((message, 8 + payload.len())))
     }
+}
+
+/// Writes [`Request::Multiply`] with vectors that the caller keeps; returns how many bytes it has.
+///
+/// # Errors
+/// If it is too long, or the stream fails.
+pub fn write_multiply(
+    stream: &mut impl Write,
+    request: u32,
+    layer: u32,
+    queries: &Residues,
+) -> Result<usize, FrameError> {
+    write_frame(
+        stream,
+        MULTIPLY,
+        &[
+            &request.to_le_bytes(),
+            &layer.to_le_bytes(),
+            &(queries.rows() as u32).to_le_bytes(),
+            &(queries.width() as u32).to_le_bytes(),
+        ],
+        Some(queries),
+    )
 }
 
 /// As much of a host's text as may stand in a message, without what terminals obey.
