@@ -203,7 +203,7 @@ const CHUNK: usize = 192;
 const GROUP: usize = 48;
 const BLOCKS_PER_THREAD: usize = 4;
 /// Handing over less takes longer than computing it.
-const LEAST_PRODUCTS: usize = 1 << 19;
+const LEAST_PRODUCTS: usize = 1 << 21;
 
 #[cfg(test)]
 mod tests;
