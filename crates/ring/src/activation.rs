@@ -11,7 +11,7 @@ use crate::{Error, ORDER, PRIMES, combine};
 ///
 /// What is lost is the rounding of a vector to integers, half a unit: at most 2^-(B + 1) of the power of two that bounds its
 /// largest number. With B = 35 that is less than what f32, whose numbers have 24 bits, loses of the vector's largest number
-/// by a factor of 4,096; over d inputs the error of an output is at most `2^-(B + 1) (|w_1| + ... + |w_d|)` of that bound.
+/// by a factor of 2,048; over d inputs the error of an output is at most `2^-(B + 1) (|w_1| + ... + |w_d|)` of that bound.
 ///
 /// # Errors
 /// If the layer has no inputs, or more than 2^24: there would be fewer bits than f32 has.

@@ -77,7 +77,7 @@ fn wide() -> serde_json::Value {
     })
 }
 
-/// More than two million residues for each prime, and the same prompt over and over: the least random of all.
+/// 1.7 million residues of A for each prime, 200 thousand of B, and the same prompt over and over: the least random of all.
 #[test]
 fn what_both_hosts_see_is_uniform() {
     let scene = Scene::new(&wide());
