@@ -13,12 +13,12 @@ use equicrypt_gateway::{
 };
 use equicrypt_spec::Manifest;
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 
 use self::shares::Inner;
 use crate::args::{EngineName, Gateway, SealArgs};
 use crate::commands::sealing::{seals, state_folder};
 use crate::commands::tokens::read_manifest;
+use crate::commands::{folder, stop};
 use crate::key;
 use crate::terminal::Terminal;
 
@@ -57,7 +57,7 @@ async fn listen(args: &Gateway) -> Result<()> {
         None if encoder => {
             bail!(
                 "--shares: {} has no chat; a gateway is for decoders here",
-                folder_name(args)
+                folder::name(&args.model)
             )
         }
         None => {
@@ -83,7 +83,10 @@ async fn listen(args: &Gateway) -> Result<()> {
     let engine = args.engine.and_then(|engine| Dialect::named(engine.row()));
     let pool = Pool::open(upstreams, engine, manifest, Arc::clone(&ledger)).await?;
     let address: SocketAddr = listener.local_addr()?;
-    let name = args.name.clone().unwrap_or_else(|| folder_name(args));
+    let name = args
+        .name
+        .clone()
+        .unwrap_or_else(|| folder::name(&args.model));
     let mut terminal = Terminal::new();
     terminal.line(&format!("serving {name} on http://{address}"))?;
     for line in inner.iter().flat_map(Inner::lines) {
@@ -98,13 +101,7 @@ async fn listen(args: &Gateway) -> Result<()> {
         // Whoever read the address may have left.
         let _ = terminal.line(&line);
     }
-    let mut terminate = signal(SignalKind::terminate())?;
-    let stop = async move {
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            _ = terminate.recv() => {}
-        }
-    };
+    let stop = stop::asked_to()?;
     let options = GatewayOptions {
         name,
         api_key,
@@ -275,17 +272,6 @@ fn tool_format(name: &str) -> Result<&'static ToolFormat> {
             known.join(", ")
         )
     })
-}
-
-fn folder_name(args: &Gateway) -> String {
-    let full = args
-        .model
-        .canonicalize()
-        .unwrap_or_else(|_| args.model.clone());
-    let name = full
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned());
-    name.unwrap_or_else(|| "model".into())
 }
 
 const KEPT_FOR_SLOW_PAGES: usize = 1024;

@@ -1,4 +1,4 @@
-//! One file a verb.
+//! One file a verb, and what several of them do.
 
 mod ask;
 mod audit;
@@ -11,6 +11,7 @@ mod encrypt;
 mod export;
 mod fetch;
 mod fill_mask;
+mod folder;
 mod frequencies;
 mod gateway;
 mod import;
@@ -21,6 +22,7 @@ mod rerank;
 mod sealing;
 mod serve;
 mod shares;
+mod stop;
 mod tokenizer;
 mod tokens;
 mod verify;

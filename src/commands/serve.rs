@@ -4,10 +4,10 @@ use anyhow::{Context, Result};
 use equicrypt_engine::{EngineOptions, Precision};
 use equicrypt_server::{ApiKey, AppOptions, Host, HostOptions, Sealing, ServeOptions, serve};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::{Serve, StorageName};
 use crate::commands::sealing::{request_log, transport_secret};
+use crate::commands::stop;
 use crate::terminal::Terminal;
 
 pub(super) fn run(args: &Serve) -> Result<()> {
@@ -61,13 +61,7 @@ async fn listen(args: &Serve, key: Option<ApiKey>) -> Result<()> {
     terminal.line(&announcement(host.name(), address))?;
     // Whoever read the address may have left.
     let _ = terminal.line(&opens);
-    let mut terminate = signal(SignalKind::terminate())?;
-    let stop = async move {
-        tokio::select! {
-            _ = tokio::signal::ctrl_c() => {}
-            _ = terminate.recv() => {}
-        }
-    };
+    let stop = stop::asked_to()?;
     Ok(serve(
         listener,
         host,

@@ -1,6 +1,5 @@
 //! The mode for hosts that own the public weights: the owner's folder, and the hosts' service.
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, Result};
@@ -8,9 +7,10 @@ use equicrypt_checkpoint::Checkpoint;
 use equicrypt_linear_host::{HostEvent, HostOptions, LinearHost, LinearModel};
 use equicrypt_sealed::Address;
 use equicrypt_shares::{HeadPlace, PrepareOptions, prepare};
-use tokio::signal::unix::{SignalKind, signal};
 
+use super::folder::name;
 use super::sealing::transport_secret;
+use super::stop;
 use crate::args::{HeadPlaceName, Shares, SharesPrepare, SharesServe};
 use crate::progress;
 use crate::terminal::Terminal;
@@ -82,7 +82,10 @@ fn serve(args: &SharesServe) -> Result<()> {
         .context("cannot wait for signals")?;
     std::thread::scope(|scope| -> Result<()> {
         let running = scope.spawn(|| host.run(tell));
-        let stopped = runtime.block_on(stop_signal());
+        let stopped = runtime.block_on(async {
+            stop::asked_to()?.await;
+            anyhow::Ok(())
+        });
         handle.shut_down();
         let ended = running.join();
         stopped?;
@@ -105,24 +108,7 @@ fn tell(event: HostEvent) {
     }
 }
 
-async fn stop_signal() -> Result<()> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
-    }
-    Ok(())
-}
-
 /// The line that a host prints once it answers.
 fn announcement(name: &str, address: &str) -> String {
     format!("computing linear layers of {name} at {address}")
-}
-
-fn name(folder: &Path) -> String {
-    let full: PathBuf = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-    let name = full
-        .file_name()
-        .map(|name| name.to_string_lossy().into_owned());
-    name.unwrap_or_else(|| "model".into())
 }

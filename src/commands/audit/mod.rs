@@ -18,6 +18,7 @@ use equicrypt_spec::{MANIFEST_FILE, Manifest};
 use serde_json::json;
 
 use crate::args;
+use crate::commands::folder::name;
 use crate::commands::tokens::read_manifest;
 use crate::terminal::Terminal;
 use crate::{key, progress};
@@ -220,12 +221,6 @@ fn write(path: &Path, text: &str) -> Result<()> {
         });
     written.with_context(|| format!("cannot write {}", path.display()))?;
     Ok(())
-}
-
-fn name(folder: &Path) -> String {
-    let folder = folder.canonicalize().unwrap_or_else(|_| folder.to_owned());
-    let name = folder.file_name().unwrap_or(folder.as_os_str());
-    name.to_string_lossy().into_owned()
 }
 
 /// No argument of this command is a secret.

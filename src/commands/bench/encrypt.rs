@@ -6,7 +6,7 @@ use equicrypt_checkpoint::Checkpoint;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{copies, median, process, synthetic};
+use super::{copies, median, process, synthetic, write_json};
 use crate::args::{BenchEncrypt, Way};
 use crate::progress;
 use crate::terminal::Terminal;
@@ -172,12 +172,7 @@ impl Report {
             return terminal.json(&self.json(about));
         }
         self.table(&mut terminal, about)?;
-        if let Some(path) = json {
-            let text = serde_json::to_string_pretty(&self.json(about))? + "\n";
-            std::fs::write(path, text)
-                .with_context(|| format!("cannot write {}", path.display()))?;
-        }
-        Ok(())
+        write_json(json, &self.json(about))
     }
 
     fn table(&self, terminal: &mut Terminal, about: &str) -> Result<()> {

@@ -7,7 +7,7 @@ use equicrypt_engine::{Chunk, Decoder, KvCache, Want};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{median, process};
+use super::{median, process, write_json};
 use crate::args::{BenchEngine, ProfileName};
 use crate::commands::serve::precision;
 use crate::progress;
@@ -181,11 +181,7 @@ fn tell(args: &BenchEngine, results: &[Measured]) -> Result<()> {
         );
         terminal.line(line.trim_end())?;
     }
-    if let Some(path) = &args.json {
-        let text = serde_json::to_string_pretty(&json)? + "\n";
-        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
-    }
-    Ok(())
+    write_json(args.json.as_deref(), &json)
 }
 
 fn report(args: &BenchEngine, results: &[Measured]) -> Value {

@@ -6,7 +6,10 @@ mod engine;
 mod process;
 mod synthetic;
 
-use anyhow::Result;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde_json::Value;
 
 use crate::args::Bench;
 
@@ -15,6 +18,15 @@ pub(super) fn run(bench: &Bench) -> Result<()> {
         Bench::Encrypt(args) => encrypt::run(args),
         Bench::Engine(args) => engine::run(args),
     }
+}
+
+/// Into the file, if one was given.
+fn write_json(path: Option<&Path>, value: &Value) -> Result<()> {
+    let Some(path) = path else {
+        return Ok(());
+    };
+    std::fs::write(path, format!("{value:#}\n"))
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// The middle one; between the two in the middle where there are two.

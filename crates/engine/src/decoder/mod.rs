@@ -75,25 +75,7 @@ impl Decoder {
             .tensors()
             .map(|t| (t.name.as_str(), t.shape.as_slice()));
         let tensors = config.architecture.check(&config, header)?;
-        let storage = precision.storage();
-        let model = match precision {
-            Precision::F32 | Precision::Bf16 | Precision::Q8_0 => {
-                let read = |name: &str| checkpoint.read_f32(name);
-                let weights = Weights::read_checkpoint(checkpoint, tensors, storage, read)?;
-                AnyModel::F32(Model::new(&config, weights, None)?)
-            }
-            Precision::F64 => {
-                let read = |name: &str| checkpoint.read_f64(name);
-                let weights = Weights::read_checkpoint(checkpoint, tensors, storage, read)?;
-                AnyModel::F64(Model::new(&config, weights, None)?)
-            }
-        };
-        Ok(Self {
-            config,
-            model,
-            is_local: true,
-            names: None,
-        })
+        Self::read(checkpoint, config, precision, tensors, None)
     }
 
     /// Makes a model in memory: `read` gives the values of each tensor of the table, row-major.
@@ -134,25 +116,7 @@ impl Decoder {
     ) -> Result<Self, Error> {
         let config = checkpoint.model_config()?;
         let tensors = Weights::<f64>::local(&config, Some(checkpoint));
-        let storage = precision.storage();
-        let model = match precision {
-            Precision::F32 | Precision::Bf16 | Precision::Q8_0 => {
-                let read = |name: &str| checkpoint.read_f32(name);
-                let weights = Weights::read_checkpoint(checkpoint, tensors, storage, read)?;
-                AnyModel::F32(Model::new(&config, weights, Some(linears))?)
-            }
-            Precision::F64 => {
-                let read = |name: &str| checkpoint.read_f64(name);
-                let weights = Weights::read_checkpoint(checkpoint, tensors, storage, read)?;
-                AnyModel::F64(Model::new(&config, weights, Some(linears))?)
-            }
-        };
-        Ok(Self {
-            config,
-            model,
-            is_local: false,
-            names: None,
-        })
+        Self::read(checkpoint, config, precision, tensors, Some(linears))
     }
 
     /// What the model is.
@@ -228,6 +192,34 @@ impl Decoder {
                 })
             }
         }
+    }
+
+    fn read(
+        checkpoint: &Checkpoint,
+        config: ModelConfig,
+        precision: Precision,
+        tensors: Vec<TensorSpec>,
+        linears: Option<&mut dyn Linears>,
+    ) -> Result<Self, Error> {
+        let (storage, is_local) = (precision.storage(), linears.is_none());
+        let model = match precision {
+            Precision::F32 | Precision::Bf16 | Precision::Q8_0 => {
+                let read = |name: &str| checkpoint.read_f32(name);
+                let weights = Weights::read_checkpoint(checkpoint, tensors, storage, read)?;
+                AnyModel::F32(Model::new(&config, weights, linears)?)
+            }
+            Precision::F64 => {
+                let read = |name: &str| checkpoint.read_f64(name);
+                let weights = Weights::read_checkpoint(checkpoint, tensors, storage, read)?;
+                AnyModel::F64(Model::new(&config, weights, linears)?)
+            }
+        };
+        Ok(Self {
+            config,
+            model,
+            is_local,
+            names: None,
+        })
     }
 
     fn build(

@@ -47,21 +47,7 @@ impl Encoder {
             .tensors()
             .map(|t| (t.name.as_str(), t.shape.as_slice()));
         let tensors = config.architecture.check(&config, header)?;
-        let storage = Storage::Exact;
-        let model = match precision {
-            Precision::F32 => {
-                let read = |name: &str| checkpoint.read_f32(name);
-                let weights = Weights::read_checkpoint(checkpoint, tensors, storage, read)?;
-                AnyModel::F32(Model::new(&config, weights, None)?)
-            }
-            Precision::F64 => {
-                let read = |name: &str| checkpoint.read_f64(name);
-                let weights = Weights::read_checkpoint(checkpoint, tensors, storage, read)?;
-                AnyModel::F64(Model::new(&config, weights, None)?)
-            }
-            Precision::Bf16 | Precision::Q8_0 => return Err(Error::EncoderPrecision),
-        };
-        Ok(Self { config, model })
+        Self::read(checkpoint, config, precision, tensors, None)
     }
 
     /// Makes a model in memory: `read` gives the values of each tensor of the table, row-major.
@@ -106,21 +92,7 @@ impl Encoder {
     ) -> Result<Self, Error> {
         let config = checkpoint.model_config()?;
         let tensors = Weights::<f64>::local(&config, Some(checkpoint));
-        let storage = Storage::Exact;
-        let model = match precision {
-            Precision::F32 => {
-                let read = |name: &str| checkpoint.read_f32(name);
-                let weights = Weights::read_checkpoint(checkpoint, tensors, storage, read)?;
-                AnyModel::F32(Model::new(&config, weights, Some(linears))?)
-            }
-            Precision::F64 => {
-                let read = |name: &str| checkpoint.read_f64(name);
-                let weights = Weights::read_checkpoint(checkpoint, tensors, storage, read)?;
-                AnyModel::F64(Model::new(&config, weights, Some(linears))?)
-            }
-            Precision::Bf16 | Precision::Q8_0 => return Err(Error::EncoderPrecision),
-        };
-        Ok(Self { config, model })
+        Self::read(checkpoint, config, precision, tensors, Some(linears))
     }
 
     /// What the model is.
@@ -143,6 +115,30 @@ impl Encoder {
             true => awake(|| self.forward_here(texts, part)),
             false => self.forward_here(texts, part),
         }
+    }
+
+    fn read(
+        checkpoint: &Checkpoint,
+        config: ModelConfig,
+        precision: Precision,
+        tensors: Vec<TensorSpec>,
+        linears: Option<&mut dyn Linears>,
+    ) -> Result<Self, Error> {
+        let storage = Storage::Exact;
+        let model = match precision {
+            Precision::F32 => {
+                let read = |name: &str| checkpoint.read_f32(name);
+                let weights = Weights::read_checkpoint(checkpoint, tensors, storage, read)?;
+                AnyModel::F32(Model::new(&config, weights, linears)?)
+            }
+            Precision::F64 => {
+                let read = |name: &str| checkpoint.read_f64(name);
+                let weights = Weights::read_checkpoint(checkpoint, tensors, storage, read)?;
+                AnyModel::F64(Model::new(&config, weights, linears)?)
+            }
+            Precision::Bf16 | Precision::Q8_0 => return Err(Error::EncoderPrecision),
+        };
+        Ok(Self { config, model })
     }
 
     fn forward_here(&self, texts: &[Text<'_>], part: Part) -> Result<Vec<Vectors>, Error> {

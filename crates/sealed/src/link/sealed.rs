@@ -92,6 +92,18 @@ impl<W: Write> SealedWriter<W> {
         self.send()
     }
 
+    fn seal_waiting(&mut self) -> io::Result<()> {
+        seal(
+            &self.key,
+            &mut self.frames,
+            Kind::Data,
+            &self.waiting,
+            &mut self.sealed,
+        )?;
+        self.waiting.clear();
+        Ok(())
+    }
+
     fn send(&mut self) -> io::Result<()> {
         let sent = self.stream.write_all(&self.sealed);
         self.sealed.clear();
@@ -105,14 +117,7 @@ impl<W: Write> Write for SealedWriter<W> {
         let taken = data.len().min(MOST_DATA - self.waiting.len());
         self.waiting.extend_from_slice(&data[..taken]);
         if self.waiting.len() == MOST_DATA {
-            seal(
-                &self.key,
-                &mut self.frames,
-                Kind::Data,
-                &self.waiting,
-                &mut self.sealed,
-            )?;
-            self.waiting.clear();
+            self.seal_waiting()?;
             self.send()?;
         }
         Ok(taken)
@@ -120,14 +125,7 @@ impl<W: Write> Write for SealedWriter<W> {
 
     fn flush(&mut self) -> io::Result<()> {
         if !self.waiting.is_empty() {
-            seal(
-                &self.key,
-                &mut self.frames,
-                Kind::Data,
-                &self.waiting,
-                &mut self.sealed,
-            )?;
-            self.waiting.clear();
+            self.seal_waiting()?;
         }
         self.send()
     }
