@@ -104,8 +104,9 @@ impl<'a> Connection<'a> {
             let vectors = answers.rows() as u64;
             let answer = Answer::Product { request, answers };
             let busy = start.elapsed();
-            answer.write(&mut self.link.writer)?;
+            // Before the answer: who has it finds it counted.
             done(&Work { vectors, busy });
+            answer.write(&mut self.link.writer)?;
         }
         Ok(())
     }
