@@ -15,7 +15,7 @@ use clap::builder::PossibleValue;
 use clap::{Parser, Subcommand, ValueEnum};
 
 pub(crate) use audit::Audit;
-pub(crate) use bench::{Bench, BenchEncrypt, BenchEngine, Way};
+pub(crate) use bench::{Bench, BenchEncrypt, BenchEngine, BenchShares, Way};
 pub(crate) use encoder::{Classify, Embed, EncoderArgs, FillMask, Rerank};
 pub(crate) use gateway::{EngineName, Gateway};
 pub(crate) use rekey::Rekey;
@@ -107,6 +107,9 @@ pub(crate) struct Demo {
     /// New tokens of each answer, at most
     #[arg(long, value_name = "N", default_value_t = 96, value_parser = clap::value_parser!(u32).range(2..))]
     pub(crate) max_tokens: u32,
+    /// Show the mode for hosts that own the public weights: two hosts that must not collude, and nothing encrypted
+    #[arg(long)]
+    pub(crate) shares: bool,
     /// Print one JSON object in place of the show
     #[arg(long)]
     pub(crate) json: bool,

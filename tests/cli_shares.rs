@@ -121,6 +121,81 @@ fn a_host_that_went_is_named_and_may_come_back() {
 }
 
 #[test]
+fn the_page_is_told_what_each_host_sees() {
+    let place = Place::new();
+    let owner = prepared(&place);
+    let socket = |name: &str| format!("unix:{}", place.path(name).display());
+    let start = |name: &str| {
+        let key = place.path(&format!("{name}.key"));
+        LinearHost::start(&place.model(), &socket(name), &key)
+    };
+    let gateway = gateway(&owner, [&start("a"), &start("b")]);
+    let (_, state) = gateway.get("/state");
+    let state: Value = serde_json::from_str(&state).unwrap();
+    assert_eq!(state["shares"], json!([socket("a"), socket("b")]));
+}
+
+#[test]
+fn the_demo_shows_two_hosts() {
+    let place = Place::new();
+    let demo = equicrypt(args![
+        "demo",
+        "--shares",
+        "--json",
+        "--model",
+        &place.model(),
+        "--max-tokens",
+        "8",
+        "Count!"
+    ]);
+    let report: Value = serde_json::from_str(demo.succeeds()).unwrap();
+    assert_eq!(report["identical"], true);
+    assert_eq!(
+        report["answer"],
+        chat_model::answer(&place.model(), "Count!", 8)
+    );
+    let seen = |host: &str| report[host]["sent"].as_str().unwrap().to_owned();
+    assert!(seen("host_a_saw").contains("pairs of residues"));
+    assert!(seen("host_b_saw").contains("masks 0 to"));
+}
+
+#[test]
+fn the_benchmark_counts_bytes() {
+    let place = Place::new();
+    let json = place.path("shares.json");
+    let options = [
+        "--round-trip",
+        "1",
+        "--prompt",
+        "4",
+        "--tokens",
+        "2",
+        "--rounds",
+        "1",
+    ];
+    let model = place.model();
+    let first = args!["bench", "shares", &model, "--json", &json];
+    let bench = equicrypt(first.into_iter().chain(options.map(std::ffi::OsStr::new)));
+    let table = bench.succeeds();
+    assert!(table.contains("shares, 1 ms"), "{table}");
+    let report: Value = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
+    assert_eq!(report["ids_per_second"].as_array().unwrap().len(), 3);
+    for way in report["bytes_per_token"].as_array().unwrap() {
+        let (found, formula) = (way["found"].as_f64(), way["of_vectors"].as_f64());
+        // The head sees the last token of a prompt only.
+        assert!(found.unwrap() > 0.9 * formula.unwrap(), "{way}");
+    }
+    let none = equicrypt(args![
+        "bench",
+        "shares",
+        &place.model(),
+        "--prompt",
+        "100000"
+    ]);
+    none.fails_saying(&["--prompt", "context"]);
+}
+
+#[test]
 fn what_cannot_be_is_refused() {
     let place = Place::new();
     let owner = prepared(&place);
@@ -132,6 +207,15 @@ fn what_cannot_be_is_refused() {
         let more = more.iter().map(std::ffi::OsStr::new);
         equicrypt(first.into_iter().chain(listen).chain(more))
     };
+    let no_plain = equicrypt(args![
+        "shares",
+        "prepare",
+        &owner,
+        "-o",
+        &place.path("twice")
+    ]);
+    no_plain.fails_saying(&["q_proj", "missing"]);
+    assert!(!place.path("twice").exists());
     gateway("unix:/a,unix:/a", &[]).fails_saying(&["collude"]);
     gateway("unix:/a", &[]).fails_saying(&["expected two hosts"]);
     gateway("unix:/nobody/a,unix:/nobody/b", &[]).fails_saying(&["host A"]);

@@ -1,6 +1,6 @@
 //! `equicrypt bench`.
 
-use std::num::{NonZeroU16, NonZeroUsize};
+use std::num::{NonZeroU16, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 
 use clap::{Subcommand, ValueEnum};
@@ -21,6 +21,36 @@ pub(crate) enum Bench {
     /// model, one directly after the other, in the other order every second time; a ratio is taken within its round.
     /// `equicrypt verify` says whether both compute the same.
     Engine(BenchEngine),
+    /// Time a decoder whose linear layers two hosts compute (shares), without and with a network between
+    ///
+    /// Both hosts run on this machine, each in a process of its own; a network is a relay in front of each that holds bytes back
+    /// for half a round trip, at the line's pace. Beside it stands the engine alone. Bytes of a token are counted.
+    Shares(BenchShares),
+}
+
+#[derive(clap::Args)]
+pub(crate) struct BenchShares {
+    /// The public decoder's Hugging Face folder
+    #[arg(value_name = "MODEL")]
+    pub(crate) model: PathBuf,
+    /// Round trips between the owner and each host, in milliseconds; may be given several times
+    #[arg(long = "round-trip", value_name = "MS", value_parser = milliseconds, default_values = ["0.2", "1", "5", "20"])]
+    pub(crate) round_trips: Vec<f64>,
+    /// Megabits a second of each direction of each line
+    #[arg(long, value_name = "N", default_value = "1000")]
+    pub(crate) megabits: NonZeroU64,
+    /// Ids of the prompt
+    #[arg(long, value_name = "N", default_value = "256")]
+    pub(crate) prompt: NonZeroUsize,
+    /// Ids of the answer
+    #[arg(long, value_name = "N", default_value = "16")]
+    pub(crate) tokens: NonZeroUsize,
+    /// How often each is timed; the table shows medians
+    #[arg(long, value_name = "N", default_value = "3")]
+    pub(crate) rounds: NonZeroU16,
+    /// Write all figures, round by round, as JSON into this file; - for standard output, in place of the table
+    #[arg(long, value_name = "FILE")]
+    pub(crate) json: Option<PathBuf>,
 }
 
 #[derive(clap::Args)]
@@ -91,6 +121,11 @@ impl BenchEncrypt {
     }
 }
 
+fn milliseconds(text: &str) -> Result<f64, String> {
+    let number = text.parse().ok().filter(|ms| (0.0..=60_000.0).contains(ms));
+    number.ok_or_else(|| "expected milliseconds from 0 to 60000, like 0.2".to_owned())
+}
+
 fn bytes(text: &str) -> Result<u64, String> {
     let unit = |suffix: char| match suffix.to_ascii_uppercase() {
         'K' => Some(1_000),
@@ -109,7 +144,15 @@ fn bytes(text: &str) -> Result<u64, String> {
 
 #[cfg(test)]
 mod tests {
-    use super::bytes;
+    use super::{bytes, milliseconds};
+
+    #[test]
+    fn round_trips_are_short_and_finite() {
+        assert_eq!(milliseconds("0.2"), Ok(0.2));
+        for bad in ["", "-1", "inf", "NaN", "60001", "1ms"] {
+            assert!(milliseconds(bad).is_err(), "{bad}");
+        }
+    }
 
     #[test]
     fn sizes_have_units() {

@@ -61,7 +61,7 @@ async fn listen(args: &Gateway) -> Result<()> {
             )
         }
         None => {
-            let (shares, key) = Inner::start(args).await?;
+            let (shares, key) = Inner::start(args, &tap).await?;
             let (upstream, ledger) = (shares.upstream(), shares.ledger()?);
             let manifest = shares.manifest.clone();
             inner = Some(shares);
@@ -107,6 +107,7 @@ async fn listen(args: &Gateway) -> Result<()> {
         api_key,
         health: Duration::from_secs(2),
         grace: Duration::from_secs(30),
+        shares: inner.as_ref().map(Inner::hosts),
     };
     serve_gateway(listener, model, pool, tap, options, stop).await?;
     ledger.close()?;

@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use equicrypt_checkpoint::Checkpoint;
 use equicrypt_linear_host::{HostEvent, HostOptions, LinearHost, LinearModel};
 use equicrypt_sealed::Address;
-use equicrypt_shares::{HeadPlace, PrepareOptions, prepare};
+use equicrypt_shares::{HeadPlace, HostAddress, PrepareOptions, prepare};
 
 use super::folder::name;
 use super::sealing::transport_secret;
@@ -111,4 +111,25 @@ fn tell(event: HostEvent) {
 /// The line that a host prints once it answers.
 fn announcement(name: &str, address: &str) -> String {
     format!("computing linear layers of {name} at {address}")
+}
+
+/// The address in such a line.
+pub(super) fn announced_address(line: &str) -> Option<String> {
+    let (_, address) = line.trim_end().rsplit_once(" at ")?;
+    let address: HostAddress = address.parse().ok()?;
+    let pin = address.pin.as_ref().map(|pin| format!("#{pin}"));
+    Some(format!("{address}{}", pin.unwrap_or_default()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_announcement_reads_back() {
+        let address = "tcp://127.0.0.1:8701#0123-4567-89ab-cdef-0123-4567-89ab-cdef";
+        let found = announced_address(&announcement("a model at tcp://x", address));
+        assert_eq!(found.as_deref(), Some(address));
+        assert_eq!(announced_address("computing nothing"), None);
+    }
 }

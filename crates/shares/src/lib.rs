@@ -21,6 +21,7 @@ mod model;
 mod prepare;
 mod remote;
 mod session;
+mod watch;
 
 pub use counters::{HostTraffic, Traffic};
 pub use error::{Error, HostError, HostProblem};
@@ -29,3 +30,4 @@ pub use linears::RemoteLinears;
 pub use model::OwnerModel;
 pub use prepare::{HeadPlace, PrepareOptions, Prepared, prepare};
 pub use remote::{Remote, RemoteOptions};
+pub use watch::Seen;

@@ -1,10 +1,11 @@
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use equicrypt_engine::{Decoder, Encoder, Precision};
 
 use crate::counters::Counters;
 use crate::session::Session;
+use crate::watch::{Seen, Watcher};
 use crate::{Error, HostAddress, OwnerModel, RemoteLinears, Traffic};
 
 /// Two hosts that compute the linear layers of one model.
@@ -14,6 +15,7 @@ pub struct Remote {
     options: RemoteOptions,
     counters: Arc<Counters>,
     current: Mutex<Option<Arc<Session>>>,
+    watcher: OnceLock<Watcher>,
 }
 
 /// How hosts are asked.
@@ -57,6 +59,7 @@ impl Remote {
             options,
             counters: Arc::default(),
             current: Mutex::new(None),
+            watcher: OnceLock::new(),
         }))
     }
 
@@ -100,6 +103,12 @@ impl Remote {
         &self.hosts
     }
 
+    /// Shows `watcher` from now on what passes; the first one that is given stays. It is called in the forward pass, which waits for it.
+    pub fn watch(&self, watcher: impl Fn(&Seen<'_>) + Send + Sync + 'static) {
+        // An error means that there is one.
+        let _ = self.watcher.set(Arc::new(watcher));
+    }
+
     /// What went to and fro since the start.
     #[must_use]
     pub fn traffic(&self) -> Traffic {
@@ -111,7 +120,7 @@ impl Remote {
         let session = self.session()?;
         let layers = self.model.layers();
         let rows = x.len() / layers[index].inputs;
-        let answered = session.multiply(layers, index, x);
+        let answered = session.multiply(layers, index, x, self.watcher.get());
         match answered {
             Ok(y) => {
                 self.counters.vectors.add(rows);

@@ -11,6 +11,7 @@ use crate::counters::Counters;
 use crate::link::{HostLink, Ticket};
 use crate::model::{OwnerLayer, OwnerModel};
 use crate::remote::RemoteOptions;
+use crate::watch::{Seen, Watcher};
 use crate::{Error, HostAddress, HostName, HostProblem};
 
 /// A connection to both hosts, with a seed of its own. Nothing of it outlives it.
@@ -74,6 +75,7 @@ impl Session {
         layers: &[OwnerLayer],
         index: usize,
         x: &[f64],
+        watcher: Option<&Watcher>,
     ) -> Result<Vec<f64>, Error> {
         let layer = &layers[index];
         let rows = x.len() / layer.inputs;
@@ -86,7 +88,7 @@ impl Session {
         let mut y = vec![0.0; rows * layer.outputs];
         let parts = y.chunks_mut(layer.piece() * layer.outputs);
         for (piece, y) in pieces.into_iter().zip(parts) {
-            self.finish(layer, piece, y)?;
+            self.finish((index, layer), piece, y, watcher)?;
         }
         Ok(y)
     }
@@ -152,7 +154,13 @@ impl Session {
     }
 
     /// Waits for both answers, checks them, and adds them up.
-    fn finish(&self, layer: &OwnerLayer, piece: Piece, y: &mut [f64]) -> Result<(), Error> {
+    fn finish(
+        &self,
+        (index, layer): (usize, &OwnerLayer),
+        piece: Piece,
+        y: &mut [f64],
+        watcher: Option<&Watcher>,
+    ) -> Result<(), Error> {
         let wrong = || HostProblem::Wrong {
             layer: layer.name.clone(),
         };
@@ -171,6 +179,17 @@ impl Session {
         let from_a = self.a.wait(piece.ticket)?;
         if !layer.check.accepts(&expected, &from_a).map_err(fail)? {
             return Err(self.a.fail(wrong()));
+        }
+        if let Some(watcher) = watcher {
+            let counters: Vec<u64> = piece.masks.iter().map(|mask| mask.counter).collect();
+            watcher(&Seen {
+                layer: index,
+                name: &layer.name,
+                to_b: &counters,
+                to_a: &piece.queries,
+                from_a: &from_a,
+                from_b: &answers,
+            });
         }
         answers.add(&from_a).map_err(fail)?;
         let restore = |((row, scaled), y): ((usize, &Scaled), &mut [f64])| {

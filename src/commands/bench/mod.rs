@@ -3,7 +3,9 @@
 mod copies;
 mod encrypt;
 mod engine;
+mod network;
 mod process;
+mod shares;
 mod synthetic;
 
 use std::path::Path;
@@ -17,6 +19,7 @@ pub(super) fn run(bench: &Bench) -> Result<()> {
     match bench {
         Bench::Encrypt(args) => encrypt::run(args),
         Bench::Engine(args) => engine::run(args),
+        Bench::Shares(args) => shares::run(args),
     }
 }
 

@@ -7,13 +7,13 @@ use equicrypt_gateway::{Host, Owner, Session};
 use equicrypt_spec::MANIFEST_FILE;
 use serde_json::{Value, json};
 
-use super::host_process::HostProcess;
 use super::options;
 use super::show::{Report, Show};
 use super::turn::{self, Turn, turn};
 use crate::args::Demo;
 use crate::commands::ask::{conversation, runtime};
 use crate::commands::encrypt::encrypt;
+use crate::commands::host_process::HostProcess;
 use crate::commands::tokens::read_manifest;
 
 /// One question to the plain and to the encrypted model, both in processes of their own.
@@ -64,7 +64,10 @@ pub(super) fn run(
         Host::new(plain_host.url(), None)?,
     );
     let (mut encrypted_turns, mut plain_turns): (Vec<Turn>, Vec<Turn>) = (Vec::new(), Vec::new());
-    show.question(&args.prompt)?;
+    show.question(
+        &args.prompt,
+        "The host answers in cipher ids, decrypted here:",
+    )?;
     // Alternating, so that whatever else the machine does falls on both.
     for round in 0..ROUNDS {
         let mut text = owner.text().stream();

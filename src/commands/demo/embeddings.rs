@@ -7,11 +7,11 @@ use equicrypt_gateway::{CipherText, EncoderOwner, EncoderSession, Expected, Host
 use equicrypt_spec::MANIFEST_FILE;
 use serde_json::{Value, json};
 
-use super::host_process::HostProcess;
 use super::options;
 use super::show::Show;
 use crate::commands::ask::runtime;
 use crate::commands::encrypt::encrypt;
+use crate::commands::host_process::HostProcess;
 use crate::commands::tokens::read_manifest;
 
 /// The same sentences embedded by the plain and by the encrypted model, both in processes of their own.

@@ -2,7 +2,7 @@
 
 mod chat;
 mod embeddings;
-mod host_process;
+mod shares;
 mod show;
 mod turn;
 
@@ -33,6 +33,24 @@ pub(super) fn run(args: &Demo) -> Result<()> {
             .with_context(|| format!("cannot make {}", folder.display()))?;
         Ok(folder)
     };
+    if args.shares {
+        let model = match &args.model {
+            Some(model) => model.clone(),
+            None => fetched(&mut show, &SMOLLM2, &folder("chat")?)?,
+        };
+        if Checkpoint::open(&model)?
+            .model_config()?
+            .task
+            .is_of_encoder()
+        {
+            bail!(
+                "{} does not answer; --shares is for decoders",
+                model.display()
+            );
+        }
+        let report = shares::run(&mut show, args, scratch.path(), &model)?;
+        return finish(args, &report);
+    }
     let start = Instant::now();
     let key = key(&scratch.path().join("owner.key"))?;
     let made = format!("32 random bytes, key id {}", key.id());

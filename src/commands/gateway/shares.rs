@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use equicrypt_cipher::{MasterKey, Vocabulary};
 use equicrypt_engine::{Engine, EngineOptions, Precision};
-use equicrypt_gateway::{Host, Ledger, Upstream};
+use equicrypt_gateway::{Host, Ledger, Tap, Upstream};
 use equicrypt_server::{ServeOptions, serve_on};
 use equicrypt_shares::{OwnerModel, Remote, RemoteOptions};
 use equicrypt_spec::{FORMAT_VERSION, Manifest, Profile};
@@ -20,6 +20,7 @@ use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
 use crate::args::Gateway;
+use crate::commands::shares_view::View;
 
 /// The engine while it runs.
 pub(super) struct Inner {
@@ -33,7 +34,7 @@ pub(super) struct Inner {
 
 impl Inner {
     /// Finds both hosts, and starts the engine, under the key that is returned.
-    pub(super) async fn start(args: &Gateway) -> Result<(Self, MasterKey)> {
+    pub(super) async fn start(args: &Gateway, tap: &Tap) -> Result<(Self, MasterKey)> {
         let [a, b] = args.shares.as_slice() else {
             bail!(
                 "--shares: expected two hosts, A,B, found {}",
@@ -46,6 +47,7 @@ impl Inner {
             ..RemoteOptions::default()
         };
         let remote = Remote::new(Arc::clone(&model), [a.clone(), b.clone()], options)?;
+        show(&remote, tap.clone());
         let key = MasterKey::generate()?;
         let manifest = manifest(&model, &key)?;
         let vocabulary = Vocabulary::open(&key, &manifest)?;
@@ -96,6 +98,12 @@ impl Inner {
         Ok(Ledger::open(path, &self.manifest, None)?)
     }
 
+    /// Hosts A and B.
+    pub(super) fn hosts(&self) -> [String; 2] {
+        let [a, b] = self.remote.hosts();
+        [a.to_string(), b.to_string()]
+    }
+
     /// What is said of the hosts at the start.
     pub(super) fn lines(&self) -> [String; 2] {
         let [a, b] = self.remote.hosts();
@@ -122,6 +130,19 @@ impl Inner {
             mega(traffic.b.received)
         ))
     }
+}
+
+/// The page shows what passes in the first layer; the others look the same, and are a hundred times as many.
+fn show(remote: &Remote, tap: Tap) {
+    remote.watch(move |seen| {
+        if seen.layer > 0 || !tap.is_watched() {
+            return;
+        }
+        for (route, view) in [("host A", View::of_a(seen)), ("host B", View::of_b(seen))] {
+            let (sent, received) = (&view.sent, &view.received);
+            tap.show(route, (&sent.0, sent.1), (&received.0, received.1));
+        }
+    });
 }
 
 fn socket(place: &TempDir) -> PathBuf {

@@ -87,6 +87,7 @@ pub(super) async fn state(State(app): State<Arc<App>>) -> Json<Value> {
     });
     Json(json!({
         "model": app.name,
+        "shares": app.shares,
         "chats": app.text_model().is_ok_and(|model| model.owner().template().is_some()),
         "embeds": app.encoder().is_ok(),
         "key_id": manifest.key_id.to_string(),

@@ -47,7 +47,7 @@ pub(super) async fn traffic(State(app): State<Arc<App>>) -> Response {
                 let event = json!({
                     "exchange": traffic.exchange,
                     "route": traffic.route,
-                    "bytes": traffic.bytes.len(),
+                    "bytes": traffic.length,
                     "text": String::from_utf8_lossy(&traffic.bytes),
                 });
                 sse::data(&mut out, &event);

@@ -54,6 +54,8 @@ pub struct GatewayOptions {
     pub health: Duration,
     /// How long running answers may take after the shutdown began.
     pub grace: Duration,
+    /// Hosts A and B, if the model is not encrypted but computed by two hosts.
+    pub shares: Option<[String; 2]>,
 }
 
 /// What every handler sees.
@@ -62,6 +64,7 @@ pub(crate) struct App {
     pool: Arc<Pool>,
     tap: Tap,
     name: String,
+    shares: Option<[String; 2]>,
     api_key: Option<ApiKey>,
     counters: Counters,
     started: u64,
@@ -86,6 +89,7 @@ pub async fn serve_gateway(
         pool: Arc::clone(&pool),
         tap,
         name: options.name,
+        shares: options.shares,
         api_key: options.api_key,
         counters: Counters::default(),
         started: now(),

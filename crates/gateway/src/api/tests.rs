@@ -40,6 +40,7 @@ async fn gateway_of(
         api_key,
         health: Duration::from_millis(50),
         grace: Duration::from_secs(1),
+        shares: None,
     };
     tokio::spawn(serve_gateway(
         listener,

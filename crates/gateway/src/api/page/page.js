@@ -137,6 +137,7 @@ async function watchState() {
 
 function show(state) {
   put(at("model"), state.model);
+  if (state.shares) showShares();
   put(at("key-id"), state.key_id);
   put(at("epoch"), String(state.epoch));
   const budget = state.budget === null ? "" : ` of ${count.format(state.budget)}`;
@@ -148,7 +149,7 @@ function show(state) {
     if (!state.chats && total.out === 0) showNothing();
     if (document.activeElement === document.body) at(state.chats ? "question" : "text").focus();
   }
-  showHosts(state.hosts);
+  showHosts(state.hosts, state.shares);
   const down = state.hosts.every((host) => host.fault !== null);
   notice(down ? "No host can be used. Questions will fail until one is back." : spent(state));
 }
@@ -161,17 +162,38 @@ function spent(state) {
   return `${share} of epoch ${state.epoch} is used up. Rekey the model and serve the new folder.`;
 }
 
+/** Two hosts compute on numbers that say nothing: there is no key, and nothing is used up. */
+function showShares() {
+  if (at("facts-of-key").hidden) return;
+  for (const fact of document.querySelectorAll(".of-key")) fact.hidden = true;
+  at("facts-of-key").hidden = true;
+  put(at("here"), "Embedding, attention and sampling run here; two hosts compute linear layers.");
+  put(at("traffic-title"), "What each host sees");
+  promise = SHARES_SEEN;
+  if (!at("no-chat").hidden) return;
+  put(at("seen"), promise);
+  put(at("empty"), "Ask something. Your question stays here; each host gets uniform numbers.");
+  put(at("about-shown"), SHARES_ABOUT);
+  put(at("about-limits"), SHARES_LIMITS);
+}
+
 let shownHosts = "";
 
-function showHosts(hosts) {
+function showHosts(hosts, shares) {
   const news = JSON.stringify(hosts);
   if (news === shownHosts) return;
   shownHosts = news;
+  if (shares) hosts = shares.map((url, place) => ({ ...hosts[0], url, name: "AB"[place] }));
   at("hosts").replaceChildren(
     ...hosts.map((host) => {
       const up = host.fault === null;
       const line = make("li", up ? "up" : "down");
       line.append(make("span", "state", up ? "Up" : "Down"), make("span", "code", host.url));
+      if (host.name) {
+        line.append(make("span", "quiet", SHARES_SENT[host.name]));
+        if (!up) line.append(make("span", "fault", host.fault));
+        return line;
+      }
       const engine = host.engine ?? "engine not known yet";
       const epoch = host.epoch === null ? "" : `, epoch ${host.epoch}`;
       const sealed = host.sealed_to === null ? "not sealed" : `sealed to ${host.sealed_to}`;
@@ -194,7 +216,7 @@ function notice(text) {
 const open = new Map();
 const total = { out: 0, back: 0 };
 let listener = new AbortController();
-const promise = at("seen").textContent;
+let promise = at("seen").textContent;
 
 /** A gateway that shows no requests for embeddings must not look as if there were none. */
 function showNothing() {
@@ -248,7 +270,7 @@ function showTraffic(event) {
 /** A new block; the oldest goes if there are too many. */
 function begin({ exchange, route }) {
   const block = make("li", "exchange");
-  const name = route === null ? "Began before this page was open" : `POST /${route}`;
+  const name = nameOf(route);
   const ways = {
     out: direction("Left this machine", "out", "sent"),
     back: direction("Came back", "back", "came"),
@@ -261,6 +283,11 @@ function begin({ exchange, route }) {
   while (at("exchanges").children.length > KEPT_EXCHANGES) at("exchanges").firstChild.remove();
   open.set(exchange, ways);
   if (open.size > KEPT_EXCHANGES) open.delete(open.keys().next().value);
+}
+
+function nameOf(route) {
+  if (route === null) return "Began before this page was open";
+  return route.startsWith("host ") ? `H${route.slice(1)}` : `POST /${route}`;
 }
 
 function direction(name, kind, textKind) {
@@ -566,6 +593,19 @@ const KEPT = "Kept in this page's memory only.";
 const NOT_SHOWN =
   "Requests for embeddings are not shown here. The host sees their token ids, encrypted; " +
   "their number, order, repetition and timing are visible.";
+const SHARES_SENT = {
+  A: "is sent vectors under masks",
+  B: "is sent the masks’ seed, and which of them are next",
+};
+const SHARES_SEEN =
+  "What passes in the first layer, for every pass of the model; all other layers look the same. " +
+  "Each host alone sees uniform numbers, whatever the text is. Number of tokens and timing are visible.";
+const SHARES_ABOUT =
+  "Shown are the first numbers of each message of the first layer, modulo the first of two primes, " +
+  "and its size in bytes, from all clients of this gateway, while this page is open.";
+const SHARES_LIMITS =
+  "If the two hosts put together what they see, they read everything. An answer that is wrong is " +
+  "found out, and its host is named.";
 const ENDS = { length: "Cut at max tokens", tool_calls: "Wants to call a tool" };
 
 start();

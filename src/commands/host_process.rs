@@ -1,26 +1,44 @@
+//! A host in a process of its own, that has a folder and nothing else.
+
 use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-use crate::commands::serve::announced_url;
+use super::serve::announced_url;
+use super::shares::announced_address;
 
-/// A blind server in a process of its own: `equicrypt serve FOLDER`, with an environment that says only where to listen.
+/// A host, until it is dropped.
 pub(super) struct HostProcess {
     child: Child,
     url: String,
 }
 
 impl HostProcess {
-    /// Starts the process and waits until it answers.
+    /// `equicrypt serve FOLDER`, with an environment that says only where to listen; it answers when this returns.
     pub(super) fn start(folder: &Path) -> Result<Self> {
-        let program = std::env::current_exe().context("cannot find this program's own file")?;
-        let mut child = Command::new(program)
+        let mut command = this_program()?;
+        command
             .arg("serve")
             .arg(folder)
-            .env_clear()
-            .env("EQUICRYPT_LISTEN", "127.0.0.1:0")
+            .env("EQUICRYPT_LISTEN", "127.0.0.1:0");
+        Self::run(command, announced_url)
+    }
+
+    /// `equicrypt shares serve FOLDER`, at a free port of this machine. It makes its transport key in the file `key`.
+    pub(super) fn start_shares(folder: &Path, key: &Path) -> Result<Self> {
+        let mut command = this_program()?;
+        command
+            .args(["shares", "serve"])
+            .arg(folder)
+            .args(["--listen", "tcp://127.0.0.1:0", "--transport-key"])
+            .arg(key);
+        Self::run(command, announced_address)
+    }
+
+    fn run(mut command: Command, announced: fn(&str) -> Option<String>) -> Result<Self> {
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -32,7 +50,7 @@ impl HostProcess {
                 .read_line(&mut line)
                 .context("cannot read from the host's process")?;
         }
-        match announced_url(&line) {
+        match announced(&line) {
             Some(url) => Ok(Self { child, url }),
             None => {
                 let mut why = String::new();
@@ -64,4 +82,11 @@ impl Drop for HostProcess {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn this_program() -> Result<Command> {
+    let program = std::env::current_exe().context("cannot find this program's own file")?;
+    let mut command = Command::new(program);
+    command.env_clear();
+    Ok(command)
 }
