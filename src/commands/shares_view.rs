@@ -1,6 +1,7 @@
 //! What hosts of shares see, in words.
 
 use equicrypt_ring::Residues;
+use equicrypt_ring::wire::{MULTIPLY_HEAD, MULTIPLY_MASK_BYTES, PRODUCT_HEAD};
 use equicrypt_shares::Seen;
 
 /// What one host was sent and what it answered, as text, with the bytes that they were.
@@ -20,8 +21,8 @@ impl View {
             numbers(seen.to_a),
         );
         Self {
-            sent: (asked, bytes(seen.to_a)),
-            received: (numbers(seen.from_a), bytes(seen.from_a)),
+            sent: (asked, MULTIPLY_HEAD + bytes(seen.to_a)),
+            received: (numbers(seen.from_a), PRODUCT_HEAD + bytes(seen.from_a)),
         }
     }
 
@@ -31,11 +32,9 @@ impl View {
             [one] => format!("mask {one}"),
             [first, .., last] => format!("masks {first} to {last}"),
         };
-        // Only the count of masks and the first one's number pass; what stands around them is the frame.
-        let sent = size_of::<u64>() + size_of::<u32>();
         Self {
-            sent: (format!("{}: {counters}", seen.name), sent),
-            received: (numbers(seen.from_b), bytes(seen.from_b)),
+            sent: (format!("{}: {counters}", seen.name), MULTIPLY_MASK_BYTES),
+            received: (numbers(seen.from_b), PRODUCT_HEAD + bytes(seen.from_b)),
         }
     }
 }
@@ -83,7 +82,7 @@ mod tests {
         let a = View::of_a(&seen);
         assert!(a.sent.0.starts_with("gate: 1 vector of 9"));
         assert!(a.sent.0.ends_with("\n1 2 3 4 5 6 7 8 ..."), "{}", a.sent.0);
-        assert_eq!((a.sent.1, a.received.1), (72, 16));
+        assert_eq!((a.sent.1, a.received.1), (24 + 72, 20 + 16));
         assert_eq!(View::of_b(&seen).sent.0, "gate: masks 7 to 8");
     }
 }

@@ -144,6 +144,20 @@ def of_golden(name: str, field: str) -> Iterator[str]:
     yield from walk(json.loads((GOLDEN / name).read_text()))
 
 
+def shares_frames() -> Iterator[bytes]:
+    """Messages of both sides, one and several."""
+    def frame(kind: int, payload: bytes) -> bytes:
+        return struct.pack("<I4B", len(payload), 1, kind, 0, 0) + payload
+
+    residues = struct.pack("<6I", 1, 2, 3, 4, 5, 6)
+    asked = [frame(1, bytes(32)), frame(2, bytes(range(32))), frame(3, struct.pack("<4I", 7, 0, 1, 3) + residues),
+             frame(4, struct.pack("<3IQ", 8, 1, 5, 40))]
+    answered = [frame(17, bytes(32)), frame(18, struct.pack("<3I", 7, 1, 3) + residues), frame(19, b"another model")]
+    for messages in (asked, answered):
+        yield from messages
+        yield b"".join(messages)
+
+
 SEEDS = {
     "answers": answers,
     "gguf": gguf,
@@ -152,6 +166,7 @@ SEEDS = {
     "modules": modules,
     "safetensors_header": safetensors_header,
     "sealed": sealed,
+    "shares_frames": shares_frames,
     "sse": sse,
 }
 

@@ -4,11 +4,13 @@
 mod support;
 
 use std::collections::{BTreeMap, HashSet};
+use std::sync::{Arc, Mutex};
 
 use equicrypt_engine::Precision;
 use equicrypt_ring::{MaskSeed, Modulus, PRIMES, Residues, expand};
 use serde_json::json;
 use support::tap::Tap;
+use support::uniform::{deviation, histogram};
 use support::{Scene, config, configs, patient, run, tokens};
 
 /// A host's view of a conversation over a small field, with masks that run through all of it: two linear layers with something
@@ -46,25 +48,6 @@ fn a_sees_the_same_whatever_the_prompt_is() {
         assert!(of_zeros.values().all(|count| *count == 1));
         for prompt in 0..p * p {
             assert_eq!(views_of_a(prime, [prompt % p, prompt / p]), of_zeros);
-        }
-    }
-}
-
-/// chi^2 over equal ranges of residues, as standard deviations from what is expected of uniform ones.
-fn deviation(counts: &[u64]) -> f64 {
-    let total: u64 = counts.iter().sum();
-    let expected = total as f64 / counts.len() as f64;
-    let square = |count: &u64| (*count as f64 - expected).powi(2) / expected;
-    let degrees = (counts.len() - 1) as f64;
-    (counts.iter().map(square).sum::<f64>() - degrees) / (2.0 * degrees).sqrt()
-}
-
-fn histogram(residues: &Residues, which: usize, counts: &mut [u64]) {
-    let ranges = counts.len() as u64;
-    for row in 0..residues.rows() {
-        for value in residues.row(row)[which] {
-            let place = u64::from(*value) * ranges / u64::from(PRIMES[which].get());
-            counts[place as usize] += 1;
         }
     }
 }
@@ -173,4 +156,95 @@ fn every_session_has_masks_of_its_own() {
     let view = tap_b.view.lock().unwrap();
     let seeds: HashSet<_> = view.seeds.iter().map(|(seed, _)| *seed).collect();
     assert_eq!((seeds.len(), view.repeated), (4, 0));
+}
+
+/// What an attacker is given of tokens, and which they are: a vector each.
+struct Vectors {
+    tokens: Vec<u32>,
+    rows: Vec<Vec<f64>>,
+}
+
+impl Vectors {
+    fn of(tokens: &[u32], residues: &[Residues]) -> Self {
+        let half = f64::from(PRIMES[0].get()) / 2.0;
+        let centred = |value: &u32| match f64::from(*value) {
+            value if value > half => value - 2.0 * half,
+            value => value,
+        };
+        let rows = residues.iter().flat_map(|residues| {
+            let row = |row| residues.row(row)[0].iter().map(centred).collect();
+            (0..residues.rows()).map(row).collect::<Vec<Vec<f64>>>()
+        });
+        let rows: Vec<_> = rows.collect();
+        assert_eq!(tokens.len(), rows.len());
+        Self {
+            tokens: tokens.to_vec(),
+            rows,
+        }
+    }
+
+    /// `embedding-inversion`: each vector is named after the nearest one that is known, by cosine.
+    fn named_rightly(&self, known: &Self) -> usize {
+        let cosine = |a: &[f64], b: &[f64]| {
+            let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+            dot(a, b) / (dot(a, a) * dot(b, b)).sqrt()
+        };
+        let nearest = |row: &Vec<f64>| {
+            let places = 0..known.rows.len();
+            let near = |place: &usize| cosine(row, &known.rows[*place]);
+            let place = places.max_by(|a, b| near(a).total_cmp(&near(b))).unwrap();
+            known.tokens[place]
+        };
+        let pairs = self.rows.iter().zip(&self.tokens);
+        pairs.filter(|(row, token)| nearest(row) == **token).count()
+    }
+}
+
+/// The attacks that a host's view admits: there are no ids to count, no weights but public ones, so what is left is to compare vectors
+/// with those of known tokens, computed from the public weights or seen before under known prompts. Both read everything from what the
+/// two hosts have together, and guess blindly at what one has.
+#[test]
+fn attacks_on_one_host_guess_blindly_and_on_both_read_everything() {
+    let scene = Scene::new(&wide());
+    let (a, b) = (scene.host("a"), scene.host("b"));
+    let tap_b = Tap::new(&scene.socket("tap-b"), &b.address);
+    let remote = scene.remote_with(&a.address, &tap_b.address, patient());
+    let views: Arc<Mutex<Vec<(Residues, Vec<u64>)>>> = Arc::default();
+    let seen_by = Arc::clone(&views);
+    remote.watch(move |seen| {
+        if seen.layer == 0 {
+            let view = (seen.to_a.clone(), seen.to_b.to_vec());
+            seen_by.lock().unwrap().push(view);
+        }
+    });
+    let decoder = remote.decoder(Precision::F32).unwrap();
+    let vocab = decoder.config().vocab_size as u32;
+    // Every token once, in a prompt that is known; then a secret one.
+    let known: Vec<u32> = (0..vocab).collect();
+    let secret = tokens(400, vocab as usize, 7);
+    let mut of_a = Vec::new();
+    let mut of_both = Vec::new();
+    for prompt in [&known, &secret] {
+        views.lock().unwrap().clear();
+        run(&decoder, &mut decoder.new_cache(), prompt);
+        let seed = MaskSeed::from_bytes(tap_b.view.lock().unwrap().seeds[0].0);
+        let (mut sent, mut unmasked) = (Vec::new(), Vec::new());
+        for (to_a, counters) in views.lock().unwrap().drain(..) {
+            let mut masks = Residues::zeros(to_a.rows(), to_a.width());
+            expand(&seed, counters.iter().copied(), &mut masks);
+            masks.add(&to_a).unwrap();
+            sent.push(to_a);
+            unmasked.push(masks);
+        }
+        of_a.push(Vectors::of(prompt, &sent));
+        of_both.push(Vectors::of(prompt, &unmasked));
+    }
+    assert_eq!(of_both[1].named_rightly(&of_both[0]), secret.len());
+    // Blindly: 400 / 97, give or take 2.
+    let chance = 400.0 / f64::from(vocab);
+    let likely = chance - 5.0 * chance.sqrt()..chance + 5.0 * chance.sqrt();
+    for known in [&of_a[0], &of_both[0]] {
+        let right = of_a[1].named_rightly(known) as f64;
+        assert!(likely.contains(&right), "{right} of 400");
+    }
 }

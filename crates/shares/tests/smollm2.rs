@@ -13,9 +13,12 @@ use std::sync::Arc;
 use equicrypt_checkpoint::Checkpoint;
 use equicrypt_engine::{Chunk, Decoder, Precision, Want};
 use equicrypt_linear_host::LinearModel;
+use equicrypt_ring::{MaskSeed, Residues, expand};
 use equicrypt_sealed::Address;
 use equicrypt_shares::{OwnerModel, PrepareOptions, Remote, prepare};
 use serde_json::Value;
+use support::tap::Tap;
+use support::uniform::{deviation, histogram};
 use support::{Host, patient, run};
 
 const PROMPTS: usize = 20;
@@ -54,6 +57,46 @@ fn answers_are_those_of_the_engine_alone() {
     let mean = divergence / f64::from(positions);
     println!("{positions} positions: mean KL {mean:e}, top-1 agreement {agree}");
     assert!(mean < 1e-6, "{mean:e}");
+    views_are_uniform(&remote_through(&a, &b, dir.path()));
+}
+
+/// Hosts behind taps.
+struct Tapped {
+    remote: Arc<Remote>,
+    a: Tap,
+    b: Tap,
+}
+
+fn remote_through(a: &Host, b: &Host, dir: &Path) -> Tapped {
+    let tap = |name: &str, host: &Host| Tap::new(&dir.join(name), &host.address);
+    let (a, b) = (tap("tap-a", a), tap("tap-b", b));
+    let owner = Arc::new(OwnerModel::open(&dir.join("owner")).unwrap());
+    let hosts = [a.address.clone(), b.address.clone()];
+    let remote = Remote::new(owner, hosts, patient()).unwrap();
+    Tapped { remote, a, b }
+}
+
+/// Ten million residues modulo each prime, of both hosts, for one token over and over: the least random prompt of all.
+fn views_are_uniform(tapped: &Tapped) {
+    let decoder = tapped.remote.decoder(Precision::F32).unwrap();
+    run(&decoder, &mut decoder.new_cache(), &[5; 112]);
+    let (a, b) = (tapped.a.view.lock().unwrap(), tapped.b.view.lock().unwrap());
+    // B has the seed and counters, and makes the masks of them.
+    let seed = MaskSeed::from_bytes(b.seeds[0].0);
+    for which in [0, 1] {
+        let (mut of_a, mut of_b) = ([0; 4096], [0; 4096]);
+        (a.vectors.iter()).for_each(|(_, seen)| histogram(seen, which, &mut of_a));
+        for (_, rows, first) in &b.masks {
+            let mut masks = Residues::zeros(*rows as usize, 1_536);
+            expand(&seed, *first..first + u64::from(*rows), &mut masks);
+            histogram(&masks, which, &mut of_b);
+        }
+        for (name, counts) in [("A", of_a), ("B", of_b)] {
+            let (residues, deviation) = (counts.iter().sum::<u64>(), deviation(&counts));
+            println!("{name}, prime {which}: {residues} residues, chi-square {deviation:.2} off");
+            assert!(residues >= 10_000_000 && deviation.abs() < 5.0);
+        }
+    }
 }
 
 /// The longest prompts of the golden files.

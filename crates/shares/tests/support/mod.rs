@@ -4,6 +4,7 @@
 pub mod tap;
 #[path = "../../../engine/tests/tiny/mod.rs"]
 mod tiny;
+pub mod uniform;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
