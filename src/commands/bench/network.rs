@@ -70,7 +70,8 @@ fn give(mut to: TcpStream, late: &Receiver<Late>) {
             break;
         }
     }
-    let _ = to.shutdown(Shutdown::Both);
+    // The other way may go on.
+    let _ = to.shutdown(Shutdown::Write);
 }
 
 impl Pace {
