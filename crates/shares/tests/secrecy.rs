@@ -200,6 +200,9 @@ impl Vectors {
     }
 }
 
+/// What A was sent, and which masks were on it.
+type Views = Vec<(Residues, Vec<u64>)>;
+
 /// The attacks that a host's view admits: there are no ids to count, no weights but public ones, so what is left is to compare vectors
 /// with those of known tokens, computed from the public weights or seen before under known prompts. Both read everything from what the
 /// two hosts have together, and guess blindly at what one has.
@@ -209,7 +212,7 @@ fn attacks_on_one_host_guess_blindly_and_on_both_read_everything() {
     let (a, b) = (scene.host("a"), scene.host("b"));
     let tap_b = Tap::new(&scene.socket("tap-b"), &b.address);
     let remote = scene.remote_with(&a.address, &tap_b.address, patient());
-    let views: Arc<Mutex<Vec<(Residues, Vec<u64>)>>> = Arc::default();
+    let views: Arc<Mutex<Views>> = Arc::default();
     let seen_by = Arc::clone(&views);
     remote.watch(move |seen| {
         if seen.layer == 0 {
