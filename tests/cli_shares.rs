@@ -207,6 +207,28 @@ fn what_cannot_be_is_refused() {
         let more = more.iter().map(std::ffi::OsStr::new);
         equicrypt(first.into_iter().chain(listen).chain(more))
     };
+    // An address in use is named, and why is said once.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("tcp://{}", taken.local_addr().unwrap());
+    let key = place.path("host.key");
+    let model = place.model();
+    let serve = args![
+        "shares",
+        "serve",
+        &model,
+        "--listen",
+        &address,
+        "--transport-key",
+        &key
+    ];
+    let refused = equicrypt(serve);
+    refused.fails_saying(&[&address, "choose another address"]);
+    assert_eq!(
+        refused.err.matches("in use (").count(),
+        1,
+        "{}",
+        refused.err
+    );
     let no_plain = equicrypt(args![
         "shares",
         "prepare",

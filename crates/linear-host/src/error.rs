@@ -21,7 +21,7 @@ pub enum Error {
         source: equicrypt_ring::Error,
     },
     /// The address cannot be listened to.
-    #[error("cannot listen on {address}: {source}; choose another address, or end who uses it")]
+    #[error("cannot listen on {address}; choose another address, or end who uses it")]
     Listen {
         /// The address.
         address: Address,

@@ -7,7 +7,7 @@ use equicrypt_engine::{Chunk, Decoder, KvCache, Want};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{median, process, write_json};
+use super::{median, process, threads, write_json};
 use crate::args::{BenchEngine, ProfileName};
 use crate::commands::serve::precision;
 use crate::progress;
@@ -235,10 +235,6 @@ impl Measured {
         let one = results.iter().find(is_one).filter(|_| self.answers > 1)?;
         Some(self.medians()[0] / one.medians()[0])
     }
-}
-
-fn threads() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }
 
 /// Ids of each answer.

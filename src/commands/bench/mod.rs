@@ -32,6 +32,11 @@ fn write_json(path: Option<&Path>, value: &Value) -> Result<()> {
         .with_context(|| format!("cannot write {}", path.display()))
 }
 
+/// What this machine computes with.
+fn threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// The middle one; between the two in the middle where there are two.
 fn median(values: &[f64]) -> f64 {
     let mut sorted = values.to_vec();

@@ -7,12 +7,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 /// How slow it is.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Clone, Copy)]
 pub(super) struct Pace {
     /// There and back.
     pub(super) round_trip: Duration,
-    /// In each direction of each connection; none for any number.
-    pub(super) bits_per_second: Option<u64>,
+    /// In each direction of each connection.
+    pub(super) bits_per_second: u64,
 }
 
 /// Listens at a free port of this machine, and passes every connection on to `target`, until this program ends.
@@ -30,8 +30,8 @@ pub(super) fn relay(target: String, pace: Pace) -> io::Result<String> {
             let pair = owner.and_then(|owner| Ok((owner, TcpStream::connect(&target)?)));
             // Whose connection cannot be passed on sees it closed.
             let _ = pair.and_then(|(owner, host)| {
-                both_ways(&owner, &host, pace)?;
-                both_ways(&host, &owner, pace)
+                one_way(&owner, &host, pace)?;
+                one_way(&host, &owner, pace)
             });
         }
     });
@@ -42,7 +42,7 @@ pub(super) fn relay(target: String, pace: Pace) -> io::Result<String> {
 type Late = (Instant, Vec<u8>);
 
 /// Passes on what comes from one to the other.
-fn both_ways(from: &TcpStream, to: &TcpStream, pace: Pace) -> io::Result<()> {
+fn one_way(from: &TcpStream, to: &TcpStream, pace: Pace) -> io::Result<()> {
     let (from, to) = (from.try_clone()?, to.try_clone()?);
     to.set_nodelay(true)?;
     let (sender, receiver) = channel();
@@ -77,8 +77,7 @@ fn give(mut to: TcpStream, late: &Receiver<Late>) {
 impl Pace {
     /// How long so many bytes take to leave.
     fn on_the_line(self, bytes: usize) -> Duration {
-        let seconds = |rate: u64| Duration::from_secs_f64(8.0 * bytes as f64 / rate as f64);
-        self.bits_per_second.map_or(Duration::ZERO, seconds)
+        Duration::from_secs_f64(8.0 * bytes as f64 / self.bits_per_second as f64)
     }
 }
 
@@ -103,7 +102,7 @@ mod tests {
     fn bytes_arrive_whole_and_never_early() {
         let pace = Pace {
             round_trip: Duration::from_millis(30),
-            bits_per_second: Some(80_000_000),
+            bits_per_second: 80_000_000,
         };
         let mut stream = TcpStream::connect(relay(echo(), pace).unwrap()).unwrap();
         let sent: Vec<u8> = (0..300_000u32).map(|i| (i * 7 % 251) as u8).collect();

@@ -11,7 +11,7 @@ use equicrypt_shares::{
 use serde_json::{Value, json};
 
 use super::network::{Pace, relay};
-use super::{median, write_json};
+use super::{median, threads, write_json};
 use crate::args::BenchShares;
 use crate::commands::host_process::HostProcess;
 use crate::progress;
@@ -58,7 +58,7 @@ pub(super) fn run(args: &BenchShares) -> Result<()> {
 fn networks(args: &BenchShares) -> Vec<Option<Pace>> {
     let pace = |milliseconds: &f64| Pace {
         round_trip: Duration::from_secs_f64(milliseconds / 1e3),
-        bits_per_second: Some(args.megabits.get() * 1_000_000),
+        bits_per_second: args.megabits.get().saturating_mul(1_000_000),
     };
     let slow = args.round_trips.iter().map(pace).map(Some);
     [None].into_iter().chain(slow).collect()
@@ -202,8 +202,4 @@ fn report(args: &BenchShares, lines: &[Line], ways: &[(&str, f64, u64)]) -> Valu
 fn ends(rates: &[f64]) -> [f64; 2] {
     let least = rates.iter().copied().fold(f64::INFINITY, f64::min);
     [least, rates.iter().copied().fold(0.0, f64::max)]
-}
-
-fn threads() -> usize {
-    std::thread::available_parallelism().map_or(1, usize::from)
 }

@@ -7,11 +7,11 @@ use equicrypt_gateway::{Host, Owner, Session};
 use equicrypt_spec::MANIFEST_FILE;
 use serde_json::{Value, json};
 
-use super::options;
 use super::show::{Report, Show};
 use super::turn::{self, Turn, turn};
+use super::{options, prompt};
 use crate::args::Demo;
-use crate::commands::ask::{conversation, runtime};
+use crate::commands::ask::runtime;
 use crate::commands::encrypt::encrypt;
 use crate::commands::host_process::HostProcess;
 use crate::commands::tokens::read_manifest;
@@ -44,10 +44,7 @@ pub(super) fn run(
     let plain_host = HostProcess::start(model)?;
 
     let owner = Owner::open(model)?;
-    let prompt = match owner.template() {
-        Some(_) => owner.prompt(&conversation(None, &args.prompt))?,
-        None => owner.prompt_of_text(&args.prompt)?,
-    };
+    let prompt = prompt(&owner, &args.prompt)?;
     let manifest = read_manifest(&at("encrypted").join(MANIFEST_FILE))?;
     let session = Session::open(owner, key, &manifest)?;
     let owner = session.owner();

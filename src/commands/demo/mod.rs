@@ -12,10 +12,12 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use equicrypt_checkpoint::Checkpoint;
 use equicrypt_cipher::{MasterKey, Options, read_key_file, write_key_file};
+use equicrypt_gateway::Owner;
 use equicrypt_spec::Profile;
 use serde_json::json;
 
 use crate::args::Demo;
+use crate::commands::ask::conversation;
 use crate::commands::fetch::cached;
 use crate::models::{MINILM, Model, SMOLLM2};
 use crate::terminal::Terminal;
@@ -107,6 +109,14 @@ fn fetched(show: &mut Show, model: &'static Model, scratch: &Path) -> Result<Pat
     let made = format!("{}, as a Hugging Face folder", model.name);
     show.step("model", &made, start)?;
     Ok(folder)
+}
+
+/// The question's ids, in the model's chat template if it has one.
+fn prompt(owner: &Owner, question: &str) -> Result<Vec<u32>> {
+    Ok(match owner.template() {
+        Some(_) => owner.prompt(&conversation(None, question))?,
+        None => owner.prompt_of_text(question)?,
+    })
 }
 
 fn options() -> Options {

@@ -9,9 +9,9 @@ use equicrypt_gateway::Owner;
 use equicrypt_shares::{OwnerModel, PrepareOptions, Remote, RemoteOptions, prepare};
 use serde_json::{Value, json};
 
+use super::prompt;
 use super::show::{SharesReport, Show};
 use crate::args::Demo;
-use crate::commands::ask::conversation;
 use crate::commands::host_process::HostProcess;
 use crate::commands::shares_view::View;
 
@@ -50,10 +50,7 @@ pub(super) fn run(show: &mut Show, args: &Demo, scratch: &Path, model: &Path) ->
     let there = remote.decoder(Precision::F32)?;
 
     let owner = Owner::open(model)?;
-    let prompt = match owner.template() {
-        Some(_) => owner.prompt(&conversation(None, &args.prompt))?,
-        None => owner.prompt_of_text(&args.prompt)?,
-    };
+    let prompt = prompt(&owner, &args.prompt)?;
     let room = owner.max_positions() - prompt.len();
     let most = room.min(args.max_tokens as usize);
     show.question(

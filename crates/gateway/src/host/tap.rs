@@ -48,7 +48,7 @@ impl Tap {
 
     /// Shows what passed in another way than by HTTP: what of it, and how many bytes it was, there and back.
     pub fn show(&self, route: &'static str, sent: (&str, usize), received: (&str, usize)) {
-        if self.sender.receiver_count() == 0 {
+        if !self.is_watched() {
             return;
         }
         let number = self.exchanges.fetch_add(1, Ordering::Relaxed);
@@ -63,7 +63,7 @@ impl Tap {
     }
 
     pub(super) fn sent(&self, route: &'static str, body: &[u8]) -> Option<Exchange> {
-        if self.sender.receiver_count() == 0 {
+        if !self.is_watched() {
             return None;
         }
         let number = self.exchanges.fetch_add(1, Ordering::Relaxed);

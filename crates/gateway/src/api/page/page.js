@@ -166,11 +166,9 @@ function spent(state) {
 function showShares() {
   if (at("facts-of-key").hidden) return;
   for (const fact of document.querySelectorAll(".of-key")) fact.hidden = true;
-  at("facts-of-key").hidden = true;
   put(at("here"), "Embedding, attention and sampling run here; two hosts compute linear layers.");
   put(at("traffic-title"), "What each host sees");
   promise = SHARES_SEEN;
-  if (!at("no-chat").hidden) return;
   put(at("seen"), promise);
   put(at("empty"), "Ask something. Your question stays here; each host gets uniform numbers.");
   put(at("about-shown"), SHARES_ABOUT);
