@@ -77,6 +77,31 @@ impl Ahead {
         self.ask(b, index, layer, rows.saturating_sub(self.left(index)))
     }
 
+    /// Asks B about some masks of the layer that has the fewest, of those that every token passes; none if all have so many.
+    pub(crate) fn reserve(
+        &mut self,
+        b: &HostLink,
+        layers: &[OwnerLayer],
+        masks: usize,
+    ) -> Result<Option<Arc<Batch>>, Error> {
+        let fewest = self.fewest(layers).filter(|(_, left)| *left < masks);
+        let Some((index, left)) = fewest else {
+            return Ok(None);
+        };
+        let layer = &layers[index];
+        self.ask(b, index, layer, (masks - left).min(layer.piece()))?;
+        let last = self.pools.get(index).and_then(VecDeque::back);
+        Ok(last.map(|mask| Arc::clone(&mask.batch)))
+    }
+
+    /// The layer with the fewest masks, of those that every token passes, and how many.
+    pub(crate) fn fewest(&self, layers: &[OwnerLayer]) -> Option<(usize, usize)> {
+        let passed = |(_, layer): &(usize, &OwnerLayer)| layer.is_of_all_tokens;
+        let layers = layers.iter().enumerate().filter(passed);
+        let counted = layers.map(|(index, _)| (index, self.left(index)));
+        counted.min_by_key(|(_, left)| *left)
+    }
+
     fn left(&self, index: usize) -> usize {
         self.pools.get(index).map_or(0, VecDeque::len)
     }

@@ -20,6 +20,7 @@ mod link;
 mod model;
 mod prepare;
 mod remote;
+mod reserve;
 mod session;
 mod watch;
 

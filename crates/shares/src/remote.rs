@@ -4,6 +4,7 @@ use std::time::Duration;
 use equicrypt_engine::{Decoder, Encoder, Precision};
 
 use crate::counters::Counters;
+use crate::reserve;
 use crate::session::Session;
 use crate::watch::{Seen, Watcher};
 use crate::{Error, HostAddress, OwnerModel, RemoteLinears, Traffic};
@@ -27,6 +28,9 @@ pub struct RemoteOptions {
     pub stock: usize,
     /// Layers that host B computes in advance, for as many vectors as the current one has.
     pub lookahead: usize,
+    /// Masks of each layer that host B is asked about while nothing else is asked, for prompts to come: so many of their tokens
+    /// wait for host A alone. Each takes the memory of what B answers, in sum [`Prepared::bytes_down`](crate::Prepared).
+    pub reserve: usize,
 }
 
 impl Default for RemoteOptions {
@@ -35,6 +39,7 @@ impl Default for RemoteOptions {
             timeout: Duration::from_secs(30),
             stock: 16,
             lookahead: 2,
+            reserve: 0,
         }
     }
 }
@@ -115,6 +120,14 @@ impl Remote {
         self.counters.traffic()
     }
 
+    /// Masks that every layer has in stock now, asked about or answered; 0 without a session.
+    #[must_use]
+    pub fn reserved(&self) -> usize {
+        let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let session = current.as_ref();
+        session.map_or(0, |session| session.reserved(self.model.layers()))
+    }
+
     /// W x + b for vectors x of layer number `index`. Whatever fails ends the session.
     pub(crate) fn multiply(&self, index: usize, x: &[f64]) -> Result<Vec<f64>, Error> {
         let session = self.session()?;
@@ -145,6 +158,7 @@ impl Remote {
         *current = None;
         let session = Session::open(&self.model, &self.hosts, &self.options, &self.counters)?;
         let session = Arc::new(session);
+        reserve::keep(&session, &self.model, self.options.reserve);
         *current = Some(Arc::clone(&session));
         Ok(session)
     }

@@ -11,6 +11,7 @@ use crate::counters::Counters;
 use crate::link::{HostLink, Ticket};
 use crate::model::{OwnerLayer, OwnerModel};
 use crate::remote::RemoteOptions;
+use crate::reserve::Rest;
 use crate::watch::{Seen, Watcher};
 use crate::{Error, HostAddress, HostName, HostProblem};
 
@@ -21,6 +22,7 @@ pub(crate) struct Session {
     b: HostLink,
     ahead: Mutex<Ahead>,
     lookahead: usize,
+    rest: Arc<Rest>,
 }
 
 /// Some vectors on their way.
@@ -57,6 +59,7 @@ impl Session {
             b,
             ahead: Mutex::new(Ahead::new(model.layers().len(), options.stock)),
             lookahead: options.lookahead,
+            rest: Arc::new(Rest::new()),
         })
     }
 
@@ -67,6 +70,7 @@ impl Session {
     pub(crate) fn end(&self) {
         self.a.close();
         self.b.close();
+        self.rest.end();
     }
 
     /// W x + b for each vector x. B is asked about all masks, then A piece by piece; answers are awaited when all is asked.
@@ -77,6 +81,7 @@ impl Session {
         x: &[f64],
         watcher: Option<&Watcher>,
     ) -> Result<Vec<f64>, Error> {
+        self.rest.works();
         let layer = &layers[index];
         let rows = x.len() / layer.inputs;
         let mut masks = self.take_masks(layers, index, rows)?.into_iter();
@@ -90,7 +95,25 @@ impl Session {
         for (piece, y) in pieces.into_iter().zip(parts) {
             self.finish((index, layer), piece, y, watcher)?;
         }
+        self.rest.works();
         Ok(y)
+    }
+
+    /// When it works.
+    pub(crate) fn rest(&self) -> Arc<Rest> {
+        Arc::clone(&self.rest)
+    }
+
+    /// Asks B about some masks of the layer that has the fewest, and waits for the answer; false if all have so many.
+    pub(crate) fn reserve(&self, layers: &[OwnerLayer], masks: usize) -> Result<bool, Error> {
+        let asked = {
+            let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+            ahead.reserve(&self.b, layers, masks)?
+        };
+        match asked {
+            Some(batch) => batch.answers(&self.b).map(|_| true),
+            None => Ok(false),
+        }
     }
 
     /// Masks for vectors of a layer; the layers that come next will want as many.
@@ -114,6 +137,12 @@ impl Session {
             }
         }
         Ok(masks)
+    }
+
+    /// Masks that the layer with the fewest has.
+    pub(crate) fn reserved(&self, layers: &[OwnerLayer]) -> usize {
+        let ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
+        ahead.fewest(layers).map_or(0, |(_, masks)| masks)
     }
 
     /// Masks vectors and sends them to A.
@@ -208,6 +237,12 @@ impl Session {
             _ => rows.collect::<Vec<_>>().into_par_iter().for_each(restore),
         }
         Ok(())
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        self.rest.end();
     }
 }
 
