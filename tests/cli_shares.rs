@@ -9,8 +9,10 @@ use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 
+use cli_support::encoder::{Served, three_labels, unchanged};
 use cli_support::server::{Server, soon};
 use cli_support::{Place, args, chat_model, command, equicrypt};
+use equicrypt_spec::Profile;
 use serde_json::{Value, json};
 
 const CHAT: &str = "/v1/chat/completions";
@@ -118,6 +120,93 @@ fn a_host_that_went_is_named_and_may_come_back() {
     soon("the host is back", || ask(&gateway, "Count!").0 == 200);
     answers(&gateway, &place, "What is the sky?");
     drop(b);
+}
+
+/// Embeddings, and what the commands print, over two hosts and by the plain model.
+#[test]
+fn encoders_answer_as_the_plain_model() {
+    let served = Served::new("BertModel", Profile::Permute, unchanged);
+    let owner = served.path("owner");
+    equicrypt(args!["shares", "prepare", &served.model(), "-o", &owner]).succeeds();
+    let start = |name: &str| {
+        let socket = format!("unix:{}", served.path(name).display());
+        LinearHost::start(
+            &served.model(),
+            &socket,
+            &served.path(&format!("{name}.key")),
+        )
+    };
+    let hosts = [start("a"), start("b")];
+    let texts = ["the cat sat on the mat", "Where is the bright red bank?"];
+    let near = |found: &Value, text: &str| {
+        let found: Vec<f64> = serde_json::from_value(found["embedding"].clone()).unwrap();
+        let plain = served.plain(&served.prepared(text)).remove(0);
+        assert_eq!(found.len(), plain.len());
+        let off = found.iter().zip(&plain).map(|(a, b)| (a - b).abs());
+        let off = off.fold(0.0, f64::max);
+        // What 16 bits of weights cost.
+        assert!(off < 1e-3, "{off}");
+    };
+    let addresses = format!("{},{}", hosts[0].address, hosts[1].address);
+    let shares = args!["--model", &owner, "--shares", &addresses];
+    let embed = args!["embed", texts[0], texts[1]];
+    let ran = equicrypt(embed.into_iter().chain(shares));
+    for (line, text) in ran.succeeds().lines().zip(texts) {
+        near(&serde_json::from_str(line).unwrap(), text);
+    }
+    let gateway = gateway(&owner, [&hosts[0], &hosts[1]]);
+    let body = json!({ "model": "any", "input": texts });
+    let (status, answer) = gateway.post("/v1/embeddings", &body.to_string());
+    assert_eq!(status, 200, "{answer}");
+    let answer: Value = serde_json::from_str(&answer).unwrap();
+    for (item, text) in answer["data"].as_array().unwrap().iter().zip(texts) {
+        near(item, text);
+    }
+    for wrong in [
+        &["--encrypted"][..],
+        &["--as-host"],
+        &["--host", "http://127.0.0.1:1"],
+    ] {
+        let embed = args!["embed", "x"].into_iter().chain(shares);
+        let ran = equicrypt(embed.chain(wrong.iter().map(std::ffi::OsStr::new)));
+        ran.is_misused_saying(&[wrong[0]]);
+    }
+}
+
+/// Ids have throw-away names inside the owner's process; logits of ids come back under their own.
+#[test]
+fn masked_words_and_labels_are_found_over_two_hosts() {
+    for (class, change) in [
+        ("BertForMaskedLM", unchanged as fn(&mut Value)),
+        ("BertForSequenceClassification", three_labels),
+    ] {
+        let served = Served::new(class, Profile::Permute, change);
+        let owner = served.path("owner");
+        equicrypt(args!["shares", "prepare", &served.model(), "-o", &owner]).succeeds();
+        let start = |name: &str| {
+            let socket = format!("unix:{}", served.path(name).display());
+            LinearHost::start(
+                &served.model(),
+                &socket,
+                &served.path(&format!("{name}.key")),
+            )
+        };
+        let hosts = [start("a"), start("b")];
+        let addresses = format!("{},{}", hosts[0].address, hosts[1].address);
+        let (command, text) = match class {
+            "BertForMaskedLM" => ("fill-mask", "the cat sat on the [MASK]."),
+            _ => ("classify", "the cat sat on the mat"),
+        };
+        let rest = ["--model", owner.to_str().unwrap(), "--shares", &addresses];
+        let found = equicrypt([&[command, text][..], &rest].concat());
+        let encrypted = served.run(command, &[text]);
+        let words = |ran: &str| -> Vec<String> {
+            let is_word = |c: char| c.is_alphabetic() || c == '_' || c == '#';
+            let words = ran.split(|c| !is_word(c)).filter(|word| !word.is_empty());
+            words.map(str::to_owned).collect()
+        };
+        assert_eq!(words(found.succeeds()), words(encrypted.succeeds()));
+    }
 }
 
 #[test]

@@ -2,13 +2,21 @@
 
 use std::path::PathBuf;
 
+use clap::ArgGroup;
+use equicrypt_shares::HostAddress;
+
 use super::{KeyArgs, SealArgs};
 
 /// Whose encoder, where it is served, and how it is asked.
 #[derive(clap::Args)]
+#[command(group = ArgGroup::new("mode").required(true).args(["key", "shares"]))]
 pub(crate) struct EncoderArgs {
     #[command(flatten)]
-    pub(crate) key: KeyArgs,
+    pub(crate) key: Option<KeyArgs>,
+    /// Encrypt nothing; compute the linear layers of the public model at two hosts that do not collude and see nothing: A,B as `equicrypt
+    /// shares serve` prints them. --model is then the folder that `equicrypt shares prepare` has made
+    #[arg(long, value_name = "A,B", value_delimiter = ',', conflicts_with_all = ["host", "manifest", "seal_to", "unsealed", "host_keys", "api_key_file"])]
+    pub(crate) shares: Vec<HostAddress>,
     /// The original's folder: tokenizer, labels and configuration are read from it
     #[arg(long, value_name = "DIR")]
     pub(crate) model: PathBuf,
@@ -49,13 +57,13 @@ pub(crate) struct Embed {
     #[arg(long, value_name = "NAME")]
     pub(crate) prompt: Option<String>,
     /// Encrypt the embeddings again, for a database: rotated and scaled under the key, cosines as they were
-    #[arg(long)]
+    #[arg(long, conflicts_with = "shares")]
     pub(crate) encrypted: bool,
     /// Add noise to encrypted embeddings, which changes a distance between two by half of B at most
     #[arg(long, value_name = "B", default_value_t = 0.0, requires = "encrypted")]
     pub(crate) perturb: f64,
     /// Leave the embeddings in the host's coordinates, for a search that the host makes
-    #[arg(long, conflicts_with = "encrypted")]
+    #[arg(long, conflicts_with_all = ["encrypted", "shares"])]
     pub(crate) as_host: bool,
 }
 

@@ -18,6 +18,10 @@ pub(crate) struct Gateway {
     /// shares serve` prints them. --model is then the folder that `equicrypt shares prepare` has made
     #[arg(long, value_name = "A,B", value_delimiter = ',', conflicts_with_all = ["upstream", "engine", "manifest", "seal_to", "unsealed", "host_keys", "budget", "state", "hide_stops", "upstream_api_key_file"])]
     pub(crate) shares: Vec<HostAddress>,
+    /// While nothing is asked, have host B compute masks for prompts of so many tokens to come, which then wait for host A alone. Each takes
+    /// memory here: as many bytes as `equicrypt shares prepare` says that a token brings from B
+    #[arg(long, value_name = "TOKENS", default_value_t = 0, requires = "shares")]
+    pub(crate) reserve: usize,
     /// The original's folder: tokenizer, chat template and configuration are read from it
     #[arg(long, value_name = "DIR")]
     pub(crate) model: PathBuf,

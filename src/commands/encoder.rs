@@ -1,6 +1,7 @@
 //! What the commands for encoders have in common.
 
 use std::io::BufRead;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use equicrypt_cipher::MasterKey;
@@ -8,6 +9,7 @@ use equicrypt_gateway::{ApiKey, EncoderOwner, EncoderSession, Host, Long, Prepar
 use equicrypt_spec::Manifest;
 
 use crate::args::EncoderArgs;
+use crate::commands::owner_engine::OwnerEngine;
 use crate::commands::sealing::seal;
 use crate::commands::tokens::read_manifest;
 use crate::key;
@@ -19,16 +21,28 @@ pub(super) struct Remote {
     pub(super) key: MasterKey,
     pub(super) manifest: Manifest,
     long: Long,
+    /// Where two hosts compute its linear layers.
+    _engine: Option<OwnerEngine>,
 }
 
 impl Remote {
     /// Reads the owner's files, and the manifest.
     pub(super) async fn open(args: &EncoderArgs) -> Result<Self> {
         let owner = EncoderOwner::open(&args.model)?;
-        let key = key::open(&args.key)?;
-        let api_key = args.api_key_file.as_deref().map(key::first_line);
-        let api_key = api_key.transpose()?.map(ApiKey::new).transpose()?;
-        let host = Host::new(&args.host, api_key.as_ref())?.sealing(seal(&args.sealing)?);
+        let (host, key, engine) = match &args.key {
+            Some(key) => {
+                let key = key::open(key)?;
+                let api_key = args.api_key_file.as_deref().map(key::first_line);
+                let api_key = api_key.transpose()?.map(ApiKey::new).transpose()?;
+                let host = Host::new(&args.host, api_key.as_ref())?;
+                (host.sealing(seal(&args.sealing)?), key, None)
+            }
+            None => {
+                let start = OwnerEngine::start(&args.model, &args.shares, SILENCE, 0, None);
+                let (engine, key) = start.await?;
+                (engine.host()?, key, Some(engine))
+            }
+        };
         let manifest = match &args.manifest {
             Some(path) => read_manifest(path)?,
             None => host.manifest().await?,
@@ -42,6 +56,7 @@ impl Remote {
                 true => Long::Refuse,
                 false => Long::Truncate,
             },
+            _engine: engine,
         })
     }
 
@@ -90,3 +105,6 @@ pub(super) fn demand_texts(count: usize) -> Result<()> {
     }
     Ok(())
 }
+
+/// How long a host of shares may take for an answer.
+const SILENCE: Duration = Duration::from_secs(120);

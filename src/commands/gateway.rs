@@ -1,5 +1,3 @@
-mod shares;
-
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,8 +12,8 @@ use equicrypt_gateway::{
 use equicrypt_spec::Manifest;
 use tokio::net::TcpListener;
 
-use self::shares::Inner;
 use crate::args::{EngineName, Gateway, SealArgs};
+use crate::commands::owner_engine::OwnerEngine;
 use crate::commands::sealing::{seals, state_folder};
 use crate::commands::tokens::read_manifest;
 use crate::commands::{folder, stop};
@@ -54,17 +52,14 @@ async fn listen(args: &Gateway) -> Result<()> {
     let tap = Tap::new(KEPT_FOR_SLOW_PAGES);
     let mut inner = None;
     let (key, upstreams, manifest, ledger) = match &args.key {
-        None if encoder => {
-            bail!(
-                "--shares: {} has no chat; a gateway is for decoders here",
-                folder::name(&args.model)
-            )
-        }
         None => {
-            let (shares, key) = Inner::start(args, &tap).await?;
-            let (upstream, ledger) = (shares.upstream(), shares.ledger()?);
-            let manifest = shares.manifest.clone();
-            inner = Some(shares);
+            let silence = Duration::from_secs(args.upstream_timeout);
+            let (hosts, tap) = (&args.shares, Some(tap.clone()));
+            let start = OwnerEngine::start(&args.model, hosts, silence, args.reserve, tap);
+            let (engine, key) = start.await?;
+            let (upstream, ledger) = (engine.upstream(), engine.ledger()?);
+            let manifest = engine.manifest.clone();
+            inner = Some(engine);
             (key, vec![upstream], manifest, ledger)
         }
         Some(key) => {
@@ -89,7 +84,7 @@ async fn listen(args: &Gateway) -> Result<()> {
         .unwrap_or_else(|| folder::name(&args.model));
     let mut terminal = Terminal::new();
     terminal.line(&format!("serving {name} on http://{address}"))?;
-    for line in inner.iter().flat_map(Inner::lines) {
+    for line in inner.iter().flat_map(OwnerEngine::lines) {
         let _ = terminal.line(&line);
     }
     for line in pool
@@ -107,7 +102,7 @@ async fn listen(args: &Gateway) -> Result<()> {
         api_key,
         health: Duration::from_secs(2),
         grace: Duration::from_secs(30),
-        shares: inner.as_ref().map(Inner::hosts),
+        shares: inner.as_ref().map(OwnerEngine::hosts),
     };
     serve_gateway(listener, model, pool, tap, options, stop).await?;
     ledger.close()?;

@@ -18,6 +18,7 @@ mod host_process;
 mod import;
 mod inspect;
 mod keygen;
+mod owner_engine;
 mod rekey;
 mod rerank;
 mod sealing;

@@ -261,6 +261,7 @@ impl Rewriter<'_> {
         let group = match self.plan.manifest.profile {
             Profile::Permute => Group::SIGNED_PERMUTATION,
             Profile::Rotate => Group::ORTHOGONAL,
+            Profile::Vocabulary => Group::TRIVIAL,
         };
         let turn = draw(&mut stream, group, rank, RopeLayout::Halves);
 

@@ -5,6 +5,7 @@ mod encoder;
 mod error;
 mod kernel;
 mod layers;
+mod names;
 mod sampling;
 mod scheduler;
 

@@ -77,6 +77,38 @@ fn texts_of_any_lengths_do_not_touch_each_other() {
 }
 
 #[test]
+fn other_names_change_nothing_else() {
+    // 7 and 53 have no common factor.
+    let id_of: Vec<u32> = (0..53).map(|name| (name * 7 + 5) % 53).collect();
+    let name_of = |id: &u32| id_of.iter().position(|other| other == id).unwrap() as u32;
+    let texts = [tokens(9, 1), tokens(4, 2)];
+    let names = texts
+        .each_ref()
+        .map(|text| text.iter().map(name_of).collect());
+    for config in [mpnet(), modernbert()] {
+        let config = ModelConfig::from_json(&config).unwrap();
+        for precision in [Precision::F32, Precision::F64] {
+            let plain = run(&encoder(config.clone(), precision), &texts, Part::Answer);
+            let renamed = encoder(config.clone(), precision).renamed(id_of.clone());
+            let renamed = run(&renamed.unwrap(), &names, Part::Answer);
+            for (plain, renamed) in plain.iter().zip(&renamed) {
+                if config.task != Task::MaskedToken {
+                    assert_eq!(plain, renamed);
+                    continue;
+                }
+                let (plain, renamed) = (plain.to_f64(), renamed.to_f64());
+                for (plain, renamed) in plain.chunks(53).zip(renamed.chunks(53)) {
+                    let by_name: Vec<f64> = id_of.iter().map(|id| plain[*id as usize]).collect();
+                    assert_eq!(renamed, by_name);
+                }
+            }
+        }
+        let bad = encoder(config, Precision::F32).renamed((0..52).collect());
+        assert!(matches!(bad.err(), Some(Error::Names { id: 52, .. })));
+    }
+}
+
+#[test]
 fn both_precisions_agree_on_long_texts() {
     for config in [mpnet(), modernbert()] {
         let config = ModelConfig::from_json(&config).unwrap();

@@ -72,6 +72,8 @@ pub enum Profile {
     /// The whole group: gains are folded, which unties the head, where that makes the group larger; each weight is rounded
     /// once.
     Rotate,
+    /// Token ids alone: an engine of the owner's own renames them and has the plain weights. No host is given such a model.
+    Vocabulary,
 }
 
 impl Group {
@@ -185,6 +187,7 @@ impl Profile {
         match self {
             Self::Permute => legal.monomial(),
             Self::Rotate => legal,
+            Self::Vocabulary => Group::TRIVIAL,
         }
     }
 
@@ -194,12 +197,13 @@ impl Profile {
         self == Self::Rotate
     }
 
-    /// `permute` or `rotate`.
+    /// `permute`, `rotate` or `vocabulary`.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             Self::Permute => "permute",
             Self::Rotate => "rotate",
+            Self::Vocabulary => "vocabulary",
         }
     }
 }
@@ -247,6 +251,7 @@ mod tests {
         fn profiles_stay_inside_the_legal_group(legal in group()) {
             prop_assert!(Profile::Permute.restrict(legal).is_within(legal));
             prop_assert_eq!(Profile::Rotate.restrict(legal), legal);
+            prop_assert_eq!(Profile::Vocabulary.restrict(legal), Group::TRIVIAL);
         }
     }
 }

@@ -6,7 +6,6 @@ mod cache;
 mod chunk;
 mod mlp;
 mod model;
-mod names;
 
 use equicrypt_checkpoint::Checkpoint;
 use equicrypt_spec::{ModelConfig, TensorSpec};
@@ -18,9 +17,9 @@ pub use chunk::{Chunk, Logits, Want};
 use crate::Error;
 use crate::kernel::{Storage, awake};
 use crate::layers::{Linears, Weights};
+use crate::names::Names;
 use cache::AnyPages;
 use model::Model;
-use names::Names;
 
 /// How a model's weights are kept, and in which precision it computes. Results do not depend on the batch in any of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -119,6 +118,15 @@ impl Decoder {
         Self::read(checkpoint, config, precision, tensors, Some(linears))
     }
 
+    /// The same decoder under other names: what is called c is its id `id_of[c]`, in tokens and in logits.
+    ///
+    /// # Errors
+    /// If `id_of` does not name each id once.
+    pub fn renamed(self, id_of: Vec<u32>) -> Result<Self, Error> {
+        let names = Some(Names::new(id_of, self.config.vocab_size)?);
+        Ok(Self { names, ..self })
+    }
+
     /// What the model is.
     #[must_use]
     pub fn config(&self) -> &ModelConfig {
@@ -153,7 +161,7 @@ impl Decoder {
         let Some(names) = &self.names else {
             return self.forward_ids(chunks);
         };
-        let ids = names.ids(chunks);
+        let ids: Vec<_> = chunks.iter().map(|c| names.ids(c.tokens)).collect();
         let chunks = chunks.iter_mut().zip(&ids);
         let mut chunks: Vec<_> = chunks
             .map(|(chunk, tokens)| Chunk {

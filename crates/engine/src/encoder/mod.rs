@@ -13,13 +13,14 @@ mod model;
 mod text;
 
 use equicrypt_checkpoint::Checkpoint;
-use equicrypt_spec::{ModelConfig, TensorSpec};
+use equicrypt_spec::{ModelConfig, Task, TensorSpec};
 
 pub use engine::{EncodeRequest, EncoderEngine, EncoderOptions, Encoding};
 pub use text::{Part, Text, Vectors};
 
 use crate::kernel::{Storage, awake};
 use crate::layers::{Linears, Weights};
+use crate::names::Names;
 use crate::{Error, Precision};
 use model::Model;
 
@@ -27,6 +28,8 @@ use model::Model;
 pub struct Encoder {
     config: ModelConfig,
     model: AnyModel,
+    /// What its ids are called, if not what they are.
+    names: Option<Names>,
 }
 
 enum AnyModel {
@@ -76,7 +79,11 @@ impl Encoder {
             }
             Precision::Bf16 | Precision::Q8_0 => return Err(Error::EncoderPrecision),
         };
-        Ok(Self { config, model })
+        Ok(Self {
+            config,
+            model,
+            names: None,
+        })
     }
 
     /// Reads the embeddings and the norms from a folder that needs to have nothing else, under the names of the table; linear
@@ -93,6 +100,15 @@ impl Encoder {
         let config = checkpoint.model_config()?;
         let tensors = Weights::<f64>::local(&config, Some(checkpoint));
         Self::read(checkpoint, config, precision, tensors, Some(linears))
+    }
+
+    /// The same encoder under other names: what is called c is its id `id_of[c]`, in texts and in logits of ids.
+    ///
+    /// # Errors
+    /// If `id_of` does not name each id once.
+    pub fn renamed(self, id_of: Vec<u32>) -> Result<Self, Error> {
+        let names = Some(Names::new(id_of, self.config.vocab_size)?);
+        Ok(Self { names, ..self })
     }
 
     /// What the model is.
@@ -112,8 +128,8 @@ impl Encoder {
             AnyModel::F64(model) => model.is_local,
         };
         match is_local {
-            true => awake(|| self.forward_here(texts, part)),
-            false => self.forward_here(texts, part),
+            true => awake(|| self.forward_names(texts, part)),
+            false => self.forward_names(texts, part),
         }
     }
 
@@ -138,10 +154,32 @@ impl Encoder {
             }
             Precision::Bf16 | Precision::Q8_0 => return Err(Error::EncoderPrecision),
         };
-        Ok(Self { config, model })
+        Ok(Self {
+            config,
+            model,
+            names: None,
+        })
     }
 
-    fn forward_here(&self, texts: &[Text<'_>], part: Part) -> Result<Vec<Vectors>, Error> {
+    fn forward_names(&self, texts: &[Text<'_>], part: Part) -> Result<Vec<Vectors>, Error> {
+        let Some(names) = &self.names else {
+            return self.forward_ids(texts, part);
+        };
+        let ids: Vec<_> = texts.iter().map(|text| names.ids(text.tokens)).collect();
+        let texts = texts.iter().zip(&ids);
+        let texts: Vec<_> = texts
+            .map(|(text, tokens)| Text { tokens, ..*text })
+            .collect();
+        let answers = self.forward_ids(&texts, part)?;
+        Ok(match (part, self.config.task) {
+            (Part::Answer, Task::MaskedToken) => {
+                answers.iter().map(|rows| rows.by_name(names)).collect()
+            }
+            _ => answers,
+        })
+    }
+
+    fn forward_ids(&self, texts: &[Text<'_>], part: Part) -> Result<Vec<Vectors>, Error> {
         match &self.model {
             AnyModel::F32(model) => {
                 let answers = model.forward(texts, part)?;

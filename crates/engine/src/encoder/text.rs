@@ -1,6 +1,7 @@
 use equicrypt_spec::ModelConfig;
 
 use crate::Error;
+use crate::names::Names;
 
 /// What an encoder reads.
 #[derive(Debug, Clone, Copy)]
@@ -68,6 +69,17 @@ impl Vectors {
         match &self.values {
             crate::Values::F32(values) => values.iter().map(|value| f64::from(*value)).collect(),
             crate::Values::F64(values) => values.clone(),
+        }
+    }
+
+    /// Logits of ids by their names.
+    pub(super) fn by_name(&self, names: &Names) -> Self {
+        Self {
+            width: self.width,
+            values: match &self.values {
+                crate::Values::F32(values) => crate::Values::F32(names.rows(values)),
+                crate::Values::F64(values) => crate::Values::F64(names.rows(values)),
+            },
         }
     }
 

@@ -82,11 +82,7 @@ fn compared(audited: &[Audited]) -> Markup {
 }
 
 fn facts(audited: &Audited) -> Vec<(String, String)> {
-    let profile = match audited.profile {
-        Some(Profile::Permute) => "permute",
-        Some(Profile::Rotate) => "rotate",
-        None => "none of equicrypt's",
-    };
+    let profile = audited.profile.map_or("none of equicrypt's", Profile::name);
     let noise = if audited.noise == 0.0 {
         "none".to_owned()
     } else {

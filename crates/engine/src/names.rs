@@ -1,18 +1,16 @@
-use super::{Chunk, Decoder};
 use crate::Error;
 
-/// Other names of a decoder's ids.
-pub(super) struct Names {
+/// Other names of a model's ids.
+pub(crate) struct Names {
     id_of: Vec<u32>,
 }
 
-impl Decoder {
-    /// The same decoder under other names: what is called c is its id `id_of[c]`, in tokens and in logits.
+impl Names {
+    /// What is called c is the id `id_of[c]`.
     ///
     /// # Errors
-    /// If `id_of` does not name each id once.
-    pub fn renamed(self, id_of: Vec<u32>) -> Result<Self, Error> {
-        let vocab = self.config().vocab_size;
+    /// If `id_of` does not name each of `vocab` ids once.
+    pub(crate) fn new(id_of: Vec<u32>, vocab: usize) -> Result<Self, Error> {
         let mut named = vec![false; vocab];
         for id in &id_of {
             match named.get_mut(*id as usize) {
@@ -24,21 +22,17 @@ impl Decoder {
             let id = named.iter().position(|named| !named).unwrap_or_default() as u32;
             return Err(Error::Names { id, vocab });
         }
-        let names = Some(Names { id_of });
-        Ok(Self { names, ..self })
+        Ok(Self { id_of })
     }
-}
 
-impl Names {
-    /// The ids of each chunk's names; a name that there is none of stays, and is refused as an id.
-    pub(super) fn ids(&self, chunks: &[Chunk<'_>]) -> Vec<Vec<u32>> {
+    /// The ids of names; a name that there is none of stays, and is refused as an id.
+    pub(crate) fn ids(&self, names: &[u32]) -> Vec<u32> {
         let id = |name: &u32| self.id_of.get(*name as usize).copied().unwrap_or(*name);
-        let of_chunk = |chunk: &Chunk<'_>| chunk.tokens.iter().map(id).collect();
-        chunks.iter().map(of_chunk).collect()
+        names.iter().map(id).collect()
     }
 
     /// Rows by name, of rows by id.
-    pub(super) fn rows<T: Copy>(&self, rows: &[T]) -> Vec<T> {
+    pub(crate) fn rows<T: Copy>(&self, rows: &[T]) -> Vec<T> {
         let by_name = |row: &[T]| -> Vec<T> {
             let ids = self.id_of.iter();
             ids.map(|id| row[*id as usize]).collect()

@@ -1,29 +1,28 @@
 //! An engine of the owner's own, in this process, whose linear layers two hosts compute.
 //!
-//! It is reached as a host is, so that everything the gateway checks of hosts is checked here too: over a socket that only this
+//! It is reached as a host is, so that everything that is checked of hosts is checked here too: over a socket that only this
 //! user can open, under a vocabulary whose key is thrown away with the process.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use equicrypt_cipher::{MasterKey, Vocabulary};
-use equicrypt_engine::{Engine, EngineOptions, Precision};
+use equicrypt_engine::{EncoderEngine, EncoderOptions, Engine, EngineOptions, Precision};
 use equicrypt_gateway::{Host, Ledger, Tap, Upstream};
-use equicrypt_server::{ServeOptions, serve_on};
-use equicrypt_shares::{OwnerModel, Remote, RemoteOptions};
+use equicrypt_server::{AnyEngine, ServeOptions, serve_on};
+use equicrypt_shares::{HostAddress, OwnerModel, Remote, RemoteOptions};
 use equicrypt_spec::{FORMAT_VERSION, Manifest, Profile};
 use tempfile::TempDir;
 use tokio::net::UnixListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::args::Gateway;
 use crate::commands::shares_view::View;
 
 /// The engine while it runs.
-pub(super) struct Inner {
+pub(super) struct OwnerEngine {
     pub(super) manifest: Manifest,
     remote: Arc<Remote>,
     place: TempDir,
@@ -32,34 +31,43 @@ pub(super) struct Inner {
     running: JoinHandle<Result<(), equicrypt_server::Error>>,
 }
 
-impl Inner {
-    /// Finds both hosts, and starts the engine, under the key that is returned.
-    pub(super) async fn start(args: &Gateway, tap: &Tap) -> Result<(Self, MasterKey)> {
-        let [a, b] = args.shares.as_slice() else {
-            bail!(
-                "--shares: expected two hosts, A,B, found {}",
-                args.shares.len()
-            );
+impl OwnerEngine {
+    /// For an owner's folder: finds both hosts, and starts the engine, under the key that is returned. `silence` is how long a host may take
+    /// for an answer, `reserve` the masks to be had while nothing is asked.
+    pub(super) async fn start(
+        folder: &Path,
+        hosts: &[HostAddress],
+        silence: Duration,
+        reserve: usize,
+        tap: Option<Tap>,
+    ) -> Result<(Self, MasterKey)> {
+        let [a, b] = hosts else {
+            bail!("--shares: expected two hosts, A,B, found {}", hosts.len());
         };
-        let model = Arc::new(OwnerModel::open(&args.model)?);
+        let model = Arc::new(OwnerModel::open(folder)?);
+        let defaults = RemoteOptions::default();
         let options = RemoteOptions {
-            timeout: Duration::from_secs(args.upstream_timeout),
-            ..RemoteOptions::default()
+            timeout: silence,
+            reserve,
+            // Texts of an encoder have nothing in common but the model; a stock is for answers, which come token by token.
+            stock: match is_of_encoder(&model) {
+                true => 0,
+                false => defaults.stock,
+            },
+            ..defaults
         };
         let remote = Remote::new(Arc::clone(&model), [a.clone(), b.clone()], options)?;
-        show(&remote, tap.clone());
+        if let Some(tap) = tap {
+            show(&remote, tap);
+        }
         let key = MasterKey::generate()?;
         let manifest = manifest(&model, &key)?;
         let vocabulary = Vocabulary::open(&key, &manifest)?;
         let names: Vec<u32> = (0..manifest.vocab_size as u32).collect();
         let names = vocabulary.decrypt(&names)?;
         let found = Arc::clone(&remote);
-        let decoder = tokio::task::spawn_blocking(move || -> Result<_> {
-            found.connect()?;
-            Ok(found.decoder(Precision::F32)?.renamed(names)?)
-        });
-        let decoder = decoder.await.context("the engine could not be made")??;
-        let engine = Engine::start(decoder, EngineOptions::default())?;
+        let engine = tokio::task::spawn_blocking(move || engine(&found, names));
+        let engine = engine.await.context("the engine could not be made")??;
         let host = equicrypt_server::Host::new(engine, "shares".into(), Some(manifest.clone()));
         let place = tempfile::tempdir().context("cannot make a folder for a socket")?;
         let socket = socket(&place);
@@ -71,18 +79,23 @@ impl Inner {
             let _ = stopped.await;
         };
         let serving = serve_on(listener, host, ServeOptions::default(), stopped);
-        let inner = Self {
+        let engine = Self {
             manifest,
             remote,
-            silence: Duration::from_secs(args.upstream_timeout),
+            silence,
             place,
             stop,
             running: tokio::spawn(serving),
         };
-        Ok((inner, key))
+        Ok((engine, key))
     }
 
-    /// How the gateway reaches it.
+    /// How it is reached.
+    pub(super) fn host(&self) -> Result<Host> {
+        Ok(Host::at_socket(&socket(&self.place))?.silent_for(self.silence))
+    }
+
+    /// The same for a gateway.
     pub(super) fn upstream(&self) -> Upstream {
         let (socket, silence) = (socket(&self.place), self.silence);
         let open = move || Ok(Host::at_socket(&socket)?.silent_for(silence));
@@ -132,6 +145,25 @@ impl Inner {
     }
 }
 
+/// The model under `names`, with its linear layers at both hosts; finds out first whether they are there.
+fn engine(remote: &Arc<Remote>, names: Vec<u32>) -> Result<AnyEngine> {
+    remote.connect()?;
+    Ok(match is_of_encoder(remote.model()) {
+        true => {
+            let encoder = remote.encoder(Precision::F32)?.renamed(names)?;
+            EncoderEngine::start(encoder, EncoderOptions::default())?.into()
+        }
+        false => {
+            let decoder = remote.decoder(Precision::F32)?.renamed(names)?;
+            Engine::start(decoder, EngineOptions::default())?.into()
+        }
+    })
+}
+
+fn is_of_encoder(model: &OwnerModel) -> bool {
+    model.config().task.is_of_encoder()
+}
+
 /// The page shows what passes in the first layer; the others look the same, and are a hundred times as many.
 fn show(remote: &Remote, tap: Tap) {
     remote.watch(move |seen| {
@@ -157,7 +189,7 @@ fn manifest(model: &OwnerModel, key: &MasterKey) -> Result<Manifest> {
         key_id: key.id(),
         epoch: 0,
         weights_epoch: None,
-        profile: Profile::Permute,
+        profile: Profile::Vocabulary,
         architecture: config.architecture.model_type.to_owned(),
         source_fingerprint: fingerprint
             .iter()
