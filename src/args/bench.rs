@@ -39,6 +39,9 @@ pub(crate) struct BenchShares {
     /// Megabits a second of each direction of each line
     #[arg(long, value_name = "N", default_value = "1000")]
     pub(crate) megabits: NonZeroU64,
+    /// Also time every case with masks for all of a round in reserve, which host B computed before it
+    #[arg(long)]
+    pub(crate) reserve: bool,
     /// Ids of the prompt
     #[arg(long, value_name = "N", default_value = "256")]
     pub(crate) prompt: NonZeroUsize,

@@ -1,13 +1,16 @@
-"""The same MiniLM in `equicrypt serve`, plain and encrypted, for he_mpc.py: seconds, bytes on the wire, decrypted answers.
+"""The same MiniLM in `equicrypt serve`, plain and encrypted, and over two hosts that see nothing (`equicrypt shares`), for he_mpc.py:
+seconds, bytes on the wire, decrypted answers.
 
 One layer is a model of its own here: the folder cut down to its first layer, encrypted and served like the whole.
 """
 
 import base64
 import json
+import re
 import shutil
 import socket
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -43,6 +46,26 @@ def measure(binary: Path, minilm: Path, layers: int, text: str, ids: list[int], 
         return {name: {"seconds": statistics.median(turn[place][0] for turn in timed),
                        "bytes": timed[-1][place][2], "embedding": found[name]}
                 for place, name in enumerate(found)}
+
+
+def measure_shares(binary: Path, minilm: Path, layers: int, ids: list[int], requests: int) -> dict:
+    """The gateway is asked by HTTP, in plain ids; bytes are those between it and both hosts."""
+    with tempfile.TemporaryDirectory() as scratch:
+        plain, owner = Path(scratch) / "plain", Path(scratch) / "owner"
+        cut(minilm, plain, layers)
+        subprocess.run([binary, "shares", "prepare", plain, "-o", owner], check=True, stdout=subprocess.DEVNULL)
+        linear = (binary, "shares", "serve", plain, "--listen", "tcp://127.0.0.1:0")
+        with Served(*linear) as a, Served(*linear) as b:
+            gateway = Served(binary, "gateway", "--model", owner, "--shares", f"{a.url},{b.url}", "--listen", "127.0.0.1:0")
+            with gateway:
+                wire = Wire(gateway.url)
+                timed = [wire.embed(ids) for _ in range(WARM_UP + requests)]
+    parts = re.findall(r"(to|from) [AB] ([\d.]+) MB", gateway.said)
+    tokens = int(re.search(r"(\d+) tokens in", gateway.said)[1])
+    if len(parts) != 4 or tokens != len(ids) * len(timed):
+        raise SystemExit(f"{binary} gateway: expected {len(ids) * len(timed)} tokens and four ways, found {gateway.said!r}")
+    sent = 1e6 * sum(float(megabytes) for _, megabytes in parts) / len(timed)
+    return {"seconds": statistics.median(turn[0] for turn in timed[WARM_UP:]), "bytes": sent, "embedding": timed[-1][1]}
 
 
 def serve(binary: Path, folder: Path) -> Served:

@@ -1,4 +1,4 @@
-"""The same MiniLM layer, and the whole model, in the plain engine, under EE, under HE (CKKS) and under MPC: one run.
+"""The same MiniLM layer, and the whole model, in the plain engine, under EE, by shares, under HE (CKKS) and under MPC: one run.
 
     tools/setup_venv.sh VENV
     BINARY fetch minilm-l6-v2 -o MINILM
@@ -9,16 +9,18 @@ mean and length 1. Scope "1 layer" is the first layer, "6 layers" is all-MiniLM-
 
     plain       `equicrypt serve` on the folder as it is: ids over HTTP
     encrypted   `equicrypt serve` on the encrypted folder: cipher ids over HTTP
+    shares      `equicrypt gateway --shares` and two `shares serve`, over sealed TCP: plain ids over HTTP to the gateway
     ckks        linear layers in TenSEAL on a host, all else at the client (ckks_layer.py)
     aby3        SPU, three parties; the weights public (mpc_layer.py)
     aby3-secret the same with the weights shared, too
     cheetah     SPU, two parties; the weights public
 
 All parties run on this machine and share its cores; no network is between them, so that round trips cost nothing here and
-would elsewhere. Bytes: everything on the wire of plain and encrypted; serialized ciphertexts both ways; what SPU's links
-count plus the client's shares, of the last round. What is done once (keys, weights) is not in time and bytes, but in the
-JSON. Times are the median of --requests requests of the engines, and of --rounds rounds of one layer in the others, whose
-whole model runs once. Of the systems after --no-whole one layer is run and multiplied: such lines are marked "extrapolated".
+would elsewhere. Bytes: everything on the wire of plain and encrypted; what passes between the gateway and both hosts of
+shares; serialized ciphertexts both ways; what SPU's links count plus the client's shares, of the last round. What is done
+once (keys, weights) is not in time and bytes, but in the JSON. Times are the median of --requests requests of the engines and
+of shares, and of --rounds rounds of one layer in the others, whose whole model runs once. Of the systems after --no-whole one
+layer is run and multiplied: such lines are marked "extrapolated".
 
 SCRATCH keeps the two environments (1.2 GB). SPU needs CPython 3.10 or 3.11: --python, if VENV is of another one.
 
@@ -46,10 +48,11 @@ SENTENCES = {16: "My card was charged twice for the same order; refund me.",
                  "home with a letter for her doctor."}
 LEAST_COSINE = 0.99
 ENGINES = ("plain", "encrypted")
-SYSTEMS = ("ckks", "aby3", "aby3-secret", "cheetah")
+SYSTEMS = ("shares", "ckks", "aby3", "aby3-secret", "cheetah")
 HIDES = {
     "plain": "nothing",
     "encrypted": "text from log readers, by obfuscation; nothing from a host with the original",
+    "shares": "text from each of 2 hosts, if they do not collude",
     "ckks": "text from the host (RLWE); weights not from a client who asks enough",
     "aby3": "text from each of 3 hosts, if no 2 collude",
     "aby3-secret": "text and weights from each of 3 hosts, if no 2 collude",
@@ -69,7 +72,7 @@ def main() -> int:
         for name in ENGINES:
             found.add(name, scope, answers[name])
     for name in options.systems:
-        run = ckks if name == "ckks" else mpc
+        run = {"shares": shares, "ckks": ckks}.get(name, mpc)
         one = run(options, ids, name, 1, options.rounds)
         found.add(name, 1, one)
         if name in options.no_whole:
@@ -107,6 +110,10 @@ def token_ids(minilm: Path, tokens: int, text: str) -> list[int]:
     if len(ids) != tokens:
         raise SystemExit(f"{minilm}: expected {tokens} tokens for {text!r}, found {len(ids)}")
     return ids
+
+
+def shares(options: argparse.Namespace, ids: list[int], _: str, layers: int, __: int) -> dict:
+    return engine_layer.measure_shares(options.equicrypt, options.minilm, layers, ids, options.requests)
 
 
 def ckks(options: argparse.Namespace, ids: list[int], _: str, layers: int, rounds: int) -> dict:

@@ -1,5 +1,6 @@
 use std::path::Path;
 use std::sync::Arc;
+use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -35,39 +36,73 @@ pub(super) fn run(args: &BenchShares) -> Result<()> {
     let owner = Arc::new(OwnerModel::open(&owner)?);
     busy.finish_and_clear();
 
-    let mut lines = vec![Line::measure("the engine alone", &plain, args)?];
+    let mut lines = vec![Line::measure("the engine alone", &plain, args, &|| ())?];
     drop(plain);
     let mut traffic = Traffic::default();
-    for network in networks(args) {
-        let name = name(network);
-        let addresses = [&hosts[0], &hosts[1]].map(|host| behind(host, network));
+    for case in cases(args) {
+        let addresses = [&hosts[0], &hosts[1]].map(|host| behind(host, case.network));
         let [a, b] = addresses;
-        let remote = Remote::new(Arc::clone(&owner), [a?, b?], RemoteOptions::default())?;
+        let options = RemoteOptions {
+            reserve: case.reserve,
+            ..RemoteOptions::default()
+        };
+        let remote = Remote::new(Arc::clone(&owner), [a?, b?], options)?;
         remote.connect()?;
-        lines.push(Line::measure(
-            &name,
-            &remote.decoder(Precision::F32)?,
-            args,
-        )?);
-        traffic = remote.traffic();
+        let decoder = remote.decoder(Precision::F32)?;
+        let ready = || {
+            while remote.reserved() < case.reserve {
+                thread::sleep(MOMENT);
+            }
+            // The last ones are asked about, and not answered yet.
+            thread::sleep(MOMENT);
+        };
+        lines.push(Line::measure(&case.name(), &decoder, args, &ready)?);
+        // Masks that nobody took would count as bytes of tokens.
+        if case.reserve == 0 {
+            traffic = remote.traffic();
+        }
     }
     tell(args, &lines, &traffic, &prepared)
 }
 
-/// No network at all first.
-fn networks(args: &BenchShares) -> Vec<Option<Pace>> {
+/// One line of the table.
+struct Case {
+    network: Option<Pace>,
+    reserve: usize,
+}
+
+/// No network at all first. A reserve is for all of a round.
+fn cases(args: &BenchShares) -> Vec<Case> {
     let pace = |milliseconds: &f64| Pace {
         round_trip: Duration::from_secs_f64(milliseconds / 1e3),
         bits_per_second: args.megabits.get().saturating_mul(1_000_000),
     };
     let slow = args.round_trips.iter().map(pace).map(Some);
-    [None].into_iter().chain(slow).collect()
+    let networks = [None].into_iter().chain(slow);
+    let reserves = match args.reserve {
+        true => vec![0, args.prompt.get() + args.tokens.get()],
+        false => vec![0],
+    };
+    let with = |network| {
+        let reserves = reserves.iter();
+        reserves.map(move |reserve| Case {
+            network,
+            reserve: *reserve,
+        })
+    };
+    networks.flat_map(with).collect()
 }
 
-fn name(network: Option<Pace>) -> String {
-    match network {
-        None => "shares, this machine".into(),
-        Some(pace) => format!("shares, {} ms", pace.round_trip.as_secs_f64() * 1e3),
+impl Case {
+    fn name(&self) -> String {
+        let place = match self.network {
+            None => "this machine".into(),
+            Some(pace) => format!("{} ms", pace.round_trip.as_secs_f64() * 1e3),
+        };
+        match self.reserve {
+            0 => format!("shares, {place}"),
+            _ => format!("shares, {place}, reserve"),
+        }
     }
 }
 
@@ -91,7 +126,13 @@ struct Line {
 }
 
 impl Line {
-    fn measure(name: &str, decoder: &Decoder, args: &BenchShares) -> Result<Self> {
+    /// `ready` is waited for before a round.
+    fn measure(
+        name: &str,
+        decoder: &Decoder,
+        args: &BenchShares,
+        ready: &dyn Fn(),
+    ) -> Result<Self> {
         let busy = progress::spinner(name.to_owned());
         let vocabulary = decoder.config().vocab_size as u32;
         let ids: Vec<u32> = (0..args.prompt.get() as u32)
@@ -101,6 +142,7 @@ impl Line {
         pass(decoder, &mut decoder.new_cache(), &ids[..1])?;
         let (mut prompt, mut answer) = (Vec::new(), Vec::new());
         for _ in 0..args.rounds.get() {
+            ready();
             let mut cache = decoder.new_cache();
             let start = Instant::now();
             pass(decoder, &mut cache, &ids)?;
@@ -152,7 +194,7 @@ fn tell(args: &BenchShares, lines: &[Line], traffic: &Traffic, prepared: &Prepar
         args.rounds
     ))?;
     terminal.line(&format!(
-        "{:<24} {:>26} {:>26}",
+        "{:<30} {:>26} {:>26}",
         "",
         format!("prompt of {}", args.prompt),
         format!("answer of {}", args.tokens)
@@ -163,7 +205,7 @@ fn tell(args: &BenchShares, lines: &[Line], traffic: &Traffic, prepared: &Prepar
             format!("{:.2} ({least:.2} to {most:.2})", median(rates))
         };
         terminal.line(&format!(
-            "{:<24} {:>26} {:>26}",
+            "{:<30} {:>26} {:>26}",
             line.name,
             cell(&line.prompt),
             cell(&line.answer)
@@ -203,3 +245,5 @@ fn ends(rates: &[f64]) -> [f64; 2] {
     let least = rates.iter().copied().fold(f64::INFINITY, f64::min);
     [least, rates.iter().copied().fold(0.0, f64::max)]
 }
+
+const MOMENT: Duration = Duration::from_millis(50);
