@@ -91,12 +91,7 @@ impl Residues {
 
     /// Eight bytes an element, little-endian.
     pub fn append_bytes(&self, out: &mut Vec<u8>) {
-        let start = out.len();
-        out.resize(start + 4 * self.values.len(), 0);
-        let (words, _) = out[start..].as_chunks_mut::<4>();
-        for (word, value) in words.iter_mut().zip(&self.values) {
-            *word = value.to_le_bytes();
-        }
+        append_words(&self.values, out);
     }
 
     /// Reads them back.
@@ -152,6 +147,16 @@ impl Residues {
             }
         }
         Ok(())
+    }
+}
+
+/// Four bytes each, little-endian.
+pub(crate) fn append_words(values: &[u32], out: &mut Vec<u8>) {
+    let start = out.len();
+    out.resize(start + 4 * values.len(), 0);
+    let (words, _) = out[start..].as_chunks_mut::<4>();
+    for (word, value) in words.iter_mut().zip(values) {
+        *word = value.to_le_bytes();
     }
 }
 

@@ -110,8 +110,9 @@ impl ResponseOpener {
                 State::Frame(key, found as usize)
             }
             State::Frame(key, _) => {
-                let (kind, data) = key.open(self.frames, &self.part)?;
-                let is_last = self.frame(kind, &data, out)?;
+                let mut part = Zeroizing::new(std::mem::take(&mut self.part));
+                let (kind, data) = key.open_in_place(self.frames, &mut part)?;
+                let is_last = self.frame(kind, &part[data], out)?;
                 self.frames += 1;
                 match is_last {
                     true => State::Ended,

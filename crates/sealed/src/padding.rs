@@ -12,13 +12,18 @@ pub(crate) fn pad(prefix: &[u8], data: &[u8]) -> Result<Zeroizing<Vec<u8>>, Erro
     let too_long = || Error::TooLong { bytes: data.len() };
     let length = u32::try_from(data.len()).map_err(|_| too_long())?;
     let used = (data.len().checked_add(prefix.len() + 4)).ok_or_else(too_long)?;
-    let size = (used.checked_next_multiple_of(BLOCK)).ok_or_else(too_long)?;
+    let size = padded_length(used).ok_or_else(too_long)?;
     let mut padded = Zeroizing::new(Vec::with_capacity(size));
     padded.extend_from_slice(prefix);
     padded.extend_from_slice(&length.to_be_bytes());
     padded.extend_from_slice(data);
     padded.resize(size, 0);
     Ok(padded)
+}
+
+/// Bytes that so many become.
+pub(crate) fn padded_length(bytes: usize) -> Option<usize> {
+    bytes.checked_next_multiple_of(BLOCK)
 }
 
 /// The data; none unless there is exactly as much padding as [`pad`] makes behind a prefix of this length, all zero.

@@ -35,8 +35,10 @@ impl Rest {
     pub(crate) fn works(&self) {
         let mut state = self.state();
         state.last_work = Instant::now();
-        state.may_lack = true;
-        self.changed.notify_all();
+        // Who waits for a moment without work looks again by itself; waking it between layers would cost each of them.
+        if !std::mem::replace(&mut state.may_lack, true) {
+            self.changed.notify_all();
+        }
     }
 
     /// Nothing is asked any more.

@@ -4,6 +4,7 @@ use thiserror::Error;
 use zeroize::Zeroize;
 
 use crate::Residues;
+use crate::residues::append_words;
 
 /// The version of the messages.
 pub const VERSION: u8 = 1;
@@ -53,7 +54,7 @@ pub enum FrameError {
     Residues(#[from] crate::Error),
 }
 
-/// Writes a frame in one go; returns its bytes.
+/// Writes a frame, a short one in one go; returns its bytes.
 pub(super) fn write_frame(
     stream: &mut impl Write,
     kind: u8,
@@ -65,20 +66,27 @@ pub(super) fn write_frame(
     if length > MOST_PAYLOAD {
         return Err(FrameError::Length { found: length });
     }
-    let mut bytes = Vec::with_capacity(HEADER + length);
+    let mut bytes = Vec::with_capacity(HEADER + short + BLOCK.min(length - short));
     bytes.extend_from_slice(&(length as u32).to_le_bytes());
     bytes.extend_from_slice(&[VERSION, kind, 0, 0]);
     fields
         .iter()
         .for_each(|field| bytes.extend_from_slice(field));
-    if let Some(residues) = residues {
-        residues.append_bytes(&mut bytes);
+    let mut written = Ok(());
+    for block in residues
+        .into_iter()
+        .flat_map(|r| r.values().chunks(BLOCK / 4))
+    {
+        append_words(block, &mut bytes);
+        written = written.and_then(|()| stream.write_all(&bytes));
+        bytes.clear();
     }
-    let written = stream.write_all(&bytes).and_then(|()| stream.flush());
+    written = written.and_then(|()| stream.write_all(&bytes));
+    let written = written.and_then(|()| stream.flush());
     // It may be a seed.
-    bytes[..(HEADER + short).min(SHORT)].zeroize();
+    bytes.iter_mut().take(SHORT).for_each(Zeroize::zeroize);
     written?;
-    Ok(bytes.len())
+    Ok(HEADER + length)
 }
 
 /// A frame as it came.
@@ -163,6 +171,8 @@ impl Fields<'_> {
 }
 
 const HEADER: usize = 8;
+/// Bytes of residues that are written at once.
+const BLOCK: usize = 1 << 16;
 /// No seed is longer.
 const SHORT: usize = 64;
 /// Room that is made before anything has come.

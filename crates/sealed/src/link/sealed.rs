@@ -1,14 +1,19 @@
 use std::io::{self, ErrorKind, Read, Write};
+use std::ops::Range;
 
-use crate::frame::{FrameKey, Kind, MOST_DATA, is_length};
+use zeroize::Zeroize;
+
+use crate::frame::{FrameKey, HEAD, Kind, MOST_DATA, MOST_SEALED, is_length};
 
 /// Opens what comes out of a stream.
 pub(super) struct SealedReader<R> {
     stream: R,
     key: FrameKey,
     frames: u64,
-    opened: Vec<u8>,
-    used: usize,
+    /// A frame, opened where it stands; room for the longest.
+    frame: Vec<u8>,
+    /// Where data stand that were not read.
+    unread: Range<usize>,
     ended: bool,
 }
 
@@ -17,8 +22,8 @@ pub(super) struct SealedWriter<W: Write> {
     stream: W,
     key: FrameKey,
     frames: u64,
-    waiting: Vec<u8>,
-    sealed: Vec<u8>,
+    /// Room for a frame's head, and data that wait; sealed where they stand.
+    frame: Vec<u8>,
 }
 
 impl<R: Read> SealedReader<R> {
@@ -27,8 +32,8 @@ impl<R: Read> SealedReader<R> {
             stream,
             key,
             frames: 0,
-            opened: Vec::new(),
-            used: 0,
+            frame: vec![0; MOST_SEALED],
+            unread: 0..0,
             ended: false,
         }
     }
@@ -41,106 +46,85 @@ impl<R: Read> SealedReader<R> {
         if !is_length(length) {
             return Err(broken());
         }
-        let mut sealed = vec![0; length as usize];
-        self.stream.read_exact(&mut sealed)?;
-        let (kind, data) = (self.key.open(self.frames, &sealed)).map_err(|_| broken())?;
+        let sealed = &mut self.frame[..length as usize];
+        self.stream.read_exact(sealed)?;
+        let (kind, data) = (self.key.open_in_place(self.frames, sealed)).map_err(|_| broken())?;
         self.frames += 1;
         match kind {
             Kind::Data => {}
             Kind::Last if data.is_empty() => self.ended = true,
             _ => return Err(broken()),
         }
-        (self.opened, self.used) = (data, 0);
+        self.unread = data;
         Ok(())
     }
 }
 
 impl<R: Read> Read for SealedReader<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        while self.used == self.opened.len() && !self.ended && !out.is_empty() {
+        while self.unread.is_empty() && !self.ended && !out.is_empty() {
             self.advance()?;
         }
-        let rest = &self.opened[self.used..];
+        let rest = &self.frame[self.unread.clone()];
         let read = rest.len().min(out.len());
         out[..read].copy_from_slice(&rest[..read]);
-        self.used += read;
+        self.unread.start += read;
         Ok(read)
+    }
+}
+
+impl<R> Drop for SealedReader<R> {
+    fn drop(&mut self) {
+        self.frame.zeroize();
     }
 }
 
 impl<W: Write> SealedWriter<W> {
     pub(super) fn new(stream: W, key: FrameKey) -> Self {
+        let mut frame = Vec::with_capacity(MOST_SEALED + HEAD);
+        frame.resize(HEAD, 0);
         Self {
             stream,
             key,
             frames: 0,
-            waiting: Vec::new(),
-            sealed: Vec::new(),
+            frame,
         }
     }
 
     /// Says that nothing follows.
     pub(super) fn finish(&mut self) -> io::Result<()> {
         self.flush()?;
-        seal(
-            &self.key,
-            &mut self.frames,
-            Kind::Last,
-            &[],
-            &mut self.sealed,
-        )?;
-        self.send()
-    }
-
-    fn seal_waiting(&mut self) -> io::Result<()> {
-        seal(
-            &self.key,
-            &mut self.frames,
-            Kind::Data,
-            &self.waiting,
-            &mut self.sealed,
-        )?;
-        self.waiting.clear();
-        Ok(())
-    }
-
-    fn send(&mut self) -> io::Result<()> {
-        let sent = self.stream.write_all(&self.sealed);
-        self.sealed.clear();
-        sent?;
+        self.send(Kind::Last)?;
         self.stream.flush()
+    }
+
+    /// Seals what waits, and sends it.
+    fn send(&mut self, kind: Kind) -> io::Result<()> {
+        let sealed = (self.key).seal_in_place(self.frames, kind, &mut self.frame, 0);
+        sealed.map_err(|_| broken())?;
+        self.frames += 1;
+        let sent = self.stream.write_all(&self.frame);
+        self.frame.truncate(HEAD);
+        sent
     }
 }
 
 impl<W: Write> Write for SealedWriter<W> {
     fn write(&mut self, data: &[u8]) -> io::Result<usize> {
-        let taken = data.len().min(MOST_DATA - self.waiting.len());
-        self.waiting.extend_from_slice(&data[..taken]);
-        if self.waiting.len() == MOST_DATA {
-            self.seal_waiting()?;
-            self.send()?;
+        let taken = data.len().min(HEAD + MOST_DATA - self.frame.len());
+        self.frame.extend_from_slice(&data[..taken]);
+        if self.frame.len() == HEAD + MOST_DATA {
+            self.send(Kind::Data)?;
         }
         Ok(taken)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        if !self.waiting.is_empty() {
-            self.seal_waiting()?;
+        if self.frame.len() > HEAD {
+            self.send(Kind::Data)?;
         }
-        self.send()
+        self.stream.flush()
     }
-}
-
-fn seal(
-    key: &FrameKey,
-    frames: &mut u64,
-    kind: Kind,
-    data: &[u8],
-    out: &mut Vec<u8>,
-) -> io::Result<()> {
-    key.seal(*frames, kind, data, out).map_err(|_| broken())?;
-    *frames += 1;
-    Ok(())
 }
 
 fn broken() -> io::Error {

@@ -300,7 +300,7 @@ impl Socket {
         incoming: crate::frame::FrameKey,
         outgoing: crate::frame::FrameKey,
     ) -> io::Result<Link> {
-        let buffered = BufReader::with_capacity(BUFFER, stream.try_clone()?);
+        let buffered = BufReader::with_capacity(SHORT_FRAME, stream.try_clone()?);
         let writer = SealedWriter::new(stream.try_clone()?, outgoing);
         Ok(Link {
             reader: LinkReader(Reader::Sealed(SealedReader::new(buffered, incoming))),
@@ -326,3 +326,5 @@ fn connect_tcp(place: &str, timeout: Duration) -> io::Result<TcpStream> {
 }
 
 const BUFFER: usize = 256 << 10;
+/// Longer frames are read to where they are opened, without a copy between.
+const SHORT_FRAME: usize = 1 << 10;
