@@ -16,7 +16,10 @@ class Served:
     def __init__(self, *command: object) -> None:
         # Counts and keys of tests and measurements are nobody's.
         self.state = tempfile.TemporaryDirectory()
-        env = {**os.environ, "EQUICRYPT_GATEWAY_BUDGET": "off", "XDG_STATE_HOME": self.state.name}
+        env = {**os.environ, "XDG_STATE_HOME": self.state.name}
+        # Over shares nothing is used up, and a budget is refused.
+        if "--shares" not in command:
+            env["EQUICRYPT_GATEWAY_BUDGET"] = "off"
         self.child = subprocess.Popen([str(word) for word in command], stdout=subprocess.PIPE, text=True, env=env)
         line = self.child.stdout.readline()
         place = re.search(r" (?:on|at) (\S+)$", line.strip())

@@ -3,18 +3,21 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
 
 use equicrypt_checkpoint::{Checkpoint, CheckpointWriter, Dtype, TensorHeader, write_json};
 use equicrypt_engine::{
     Chunk, Decoder, Encoder, Error, Linear, LinearId, LinearLayers, LinearWeights, Linears, Part,
-    Precision, Rows, Text, Values, Want,
+    Precision, Projection, Rows, Text, Values, Want,
 };
 use equicrypt_spec::{ARCHITECTURES, Architecture, ModelConfig};
 use serde_json::Value;
 
 #[allow(dead_code, reason = "other tests use the rest")]
 mod tiny;
+
+const SOON: Duration = Duration::from_secs(60);
 
 /// How many vectors each layer was asked about.
 type Asked = Arc<Mutex<BTreeMap<String, Vec<usize>>>>;
@@ -108,6 +111,62 @@ fn decoders_give_the_same_logits_and_do_not_show_which_experts_count() {
         assert_eq!(ids, asked.keys().cloned().collect::<Vec<_>>(), "{arch}");
         assert!(asked.values().all(|rows| *rows == [9]), "{arch}: {asked:?}");
     }
+}
+
+/// Answers when all first layers of a mixture have been asked.
+struct Together {
+    linear: Box<dyn Linear>,
+    asked: Arc<(Mutex<usize>, Condvar)>,
+    all: usize,
+}
+
+impl Linear for Together {
+    fn forward(&self, x: &Rows) -> Result<Rows, Error> {
+        let (count, changed) = &*self.asked;
+        let mut asked = count.lock().unwrap();
+        *asked += 1;
+        changed.notify_all();
+        while *asked < self.all {
+            let (again, waited) = changed.wait_timeout(asked, SOON).unwrap();
+            assert!(!waited.timed_out(), "{again} of {}", self.all);
+            asked = again;
+        }
+        drop(asked);
+        self.linear.forward(x)
+    }
+}
+
+/// Where hosts are far away, a mixture of experts costs two round trips, not two for each expert.
+#[test]
+fn experts_elsewhere_are_asked_at_once() {
+    struct Mixture<'a>(&'a LinearLayers<'a>, Arc<(Mutex<usize>, Condvar)>, usize);
+    impl Linears for Mixture<'_> {
+        fn linear(&mut self, id: LinearId) -> Result<Box<dyn Linear>, Error> {
+            let linear = self.0.here(id, Precision::F64)?;
+            Ok(match (id.projection, id.layer) {
+                (Projection::ExpertGateUp | Projection::Router, Some(0)) => Box::new(Together {
+                    linear,
+                    asked: Arc::clone(&self.1),
+                    all: self.2,
+                }),
+                _ => linear,
+            })
+        }
+    }
+    let (_, config) = configs(|arch| arch.model_type == "mixtral").remove(0);
+    let dir = tempfile::tempdir().unwrap();
+    let checkpoint = folder(&dir.path().join("model"), &config);
+    let layers = LinearLayers::open(&checkpoint).unwrap();
+    let experts = layers.config().experts.as_ref().unwrap().count;
+    let mut linears = Mixture(&layers, Arc::default(), experts + 1);
+    let decoder = Decoder::load_with_linears(&checkpoint, Precision::F64, &mut linears).unwrap();
+    let chunk = Chunk {
+        tokens: &[1, 2],
+        cache: &mut decoder.new_cache(),
+        want: Want::Last,
+    };
+    decoder.forward(&mut [chunk]).unwrap();
+    assert_eq!(*linears.1.0.lock().unwrap(), experts + 1);
 }
 
 #[test]

@@ -1,3 +1,6 @@
+use std::panic::resume_unwind;
+use std::thread;
+
 use equicrypt_spec::{Experts, Scoring};
 
 use super::model::Model;
@@ -47,6 +50,15 @@ struct Visit<T> {
     share: T,
 }
 
+/// What of a mixture can be asked on its own.
+#[derive(Debug, Clone, Copy)]
+enum Part {
+    Router,
+    Expert(usize),
+    Shared,
+    SharedShare,
+}
+
 impl<T: Real> Model<T> {
     pub(super) fn mlp(&self, index: usize, mlp: &Mlp<T>, x: Vec<T>) -> Result<Vec<T>, Error> {
         let layer = Some(index);
@@ -73,29 +85,71 @@ impl<T: Real> Model<T> {
     }
 
     fn sparse(&self, index: usize, sparse: &Sparse<T>, x: Vec<T>) -> Result<Vec<T>, Error> {
-        let (layer, width) = (Some(index), self.config.hidden_size);
         let Some(experts) = &self.config.experts else {
             return Err(Error::missing_role(
                 self.config.architecture.model_type,
                 equicrypt_spec::Role::Router,
             ));
         };
-        let id = Projection::Router.of(layer);
-        let scores = self.linear(&*sparse.router, id, x.clone(), width, experts.count)?;
-        let visits: Vec<Vec<Visit<T>>> = scores
-            .chunks_exact(experts.count)
-            .map(|row| route(row, sparse.router_bias.as_deref(), experts))
-            .collect();
+        let part = |part| self.part(index, sparse, part, &x);
         let mut out = vec![T::zero(); x.len()];
-        for (expert, ffn) in sparse.experts.iter().enumerate() {
-            let visitors = visits.iter().enumerate().filter_map(|(token, visits)| {
-                let visit = visits.iter().find(|visit| visit.expert == expert);
-                match (visit, sparse.visits_all) {
-                    (None, false) => None,
-                    (visit, _) => Some((token, visit.map(|visit| visit.share))),
-                }
-            });
-            let visitors: Vec<_> = visitors.collect();
+        if sparse.visits_all {
+            self.visit_all(sparse, experts, &part, &mut out)?;
+        } else {
+            let visits = visits(&part(Part::Router)?, sparse, experts);
+            self.visit_chosen(index, sparse, &visits, &x, &mut out)?;
+            if let Some(shared) = &sparse.shared {
+                let answers = part(Part::Shared)?;
+                let shares = shared.share.as_ref().map(|_| part(Part::SharedShare));
+                self.add_shared(&answers, shares.transpose()?, &mut out);
+            }
+        }
+        Ok(out)
+    }
+
+    /// What one part says of all tokens.
+    fn part(&self, index: usize, sparse: &Sparse<T>, part: Part, x: &[T]) -> Result<Vec<T>, Error> {
+        let (layer, width) = (Some(index), self.config.hidden_size);
+        match (part, &sparse.shared) {
+            (Part::Router, _) => {
+                let (id, count) = (Projection::Router.of(layer), sparse.experts.len());
+                self.linear(&*sparse.router, id, x.to_vec(), width, count)
+            }
+            (Part::Expert(expert), _) => {
+                let ids = Projection::OF_EXPERT.map(|p| p.of_expert(layer, expert));
+                self.ffn(&sparse.experts[expert], ids, x.to_vec())
+            }
+            (Part::Shared, Some(shared)) => {
+                let ids = [Projection::SharedGateUp, Projection::SharedDown].map(|p| p.of(layer));
+                self.ffn(&shared.ffn, ids, x.to_vec())
+            }
+            (
+                Part::SharedShare,
+                Some(Shared {
+                    share: Some(share), ..
+                }),
+            ) => {
+                let id = Projection::SharedShare.of(layer);
+                self.linear(&**share, id, x.to_vec(), width, 1)
+            }
+            (Part::Shared | Part::SharedShare, _) => Ok(Vec::new()),
+        }
+    }
+
+    /// Every token visits the experts that its router chooses.
+    fn visit_chosen(
+        &self,
+        index: usize,
+        sparse: &Sparse<T>,
+        visits: &[Vec<Visit<T>>],
+        x: &[T],
+        out: &mut [T],
+    ) -> Result<(), Error> {
+        let width = self.config.hidden_size;
+        for expert in 0..sparse.experts.len() {
+            let visitors: Vec<_> = (visits.iter().enumerate())
+                .filter_map(|(token, visits)| Some((token, share_of(visits, expert)?)))
+                .collect();
             if visitors.is_empty() {
                 continue;
             }
@@ -103,35 +157,94 @@ impl<T: Real> Model<T> {
             for (token, _) in &visitors {
                 rows.extend_from_slice(&x[token * width..][..width]);
             }
-            let ids = Projection::OF_EXPERT.map(|projection| projection.of_expert(layer, expert));
-            let answers = self.ffn(ffn, ids, rows)?;
+            let answers = self.part(index, sparse, Part::Expert(expert), &rows)?;
             for ((token, share), answer) in visitors.iter().zip(answers.chunks_exact(width)) {
-                if let Some(share) = share {
-                    add_scaled(&mut out[token * width..][..width], *share, answer);
-                }
+                add_scaled(&mut out[token * width..][..width], *share, answer);
             }
         }
-        if let Some(shared) = &sparse.shared {
-            let ids = [Projection::SharedGateUp, Projection::SharedDown].map(|p| p.of(layer));
-            let answers = self.ffn(&shared.ffn, ids, x.clone())?;
-            let shares = match &shared.share {
-                Some(share) => {
-                    let id = Projection::SharedShare.of(layer);
-                    let mut shares = self.linear(&**share, id, x, width, 1)?;
-                    shares
-                        .iter_mut()
-                        .for_each(|share| *share = logistic(*share));
-                    shares
-                }
-                None => vec![T::one(); x.len() / width],
-            };
-            let rows = out.chunks_exact_mut(width).zip(answers.chunks_exact(width));
-            for ((row, answer), share) in rows.zip(shares) {
-                add_scaled(row, share, answer);
-            }
-        }
-        Ok(out)
+        Ok(())
     }
+
+    /// Every token visits every expert. All parts are asked at once and waited for together.
+    fn visit_all(
+        &self,
+        sparse: &Sparse<T>,
+        experts: &Experts,
+        part: &(dyn Fn(Part) -> Result<Vec<T>, Error> + Sync),
+        out: &mut [T],
+    ) -> Result<(), Error> {
+        let width = self.config.hidden_size;
+        let shared = sparse.shared.iter().flat_map(|shared| {
+            let share = shared.share.as_ref().map(|_| Part::SharedShare);
+            [Some(Part::Shared), share].into_iter().flatten()
+        });
+        let parts: Vec<Part> = [Part::Router]
+            .into_iter()
+            .chain((0..sparse.experts.len()).map(Part::Expert))
+            .chain(shared)
+            .collect();
+        let answers = at_once(&parts, |wanted| part(*wanted));
+        let mut answers = answers.into_iter();
+        let mut next = || answers.next().transpose();
+        let visits = visits(&next()?.unwrap_or_default(), sparse, experts);
+        for expert in 0..sparse.experts.len() {
+            let answer = next()?.unwrap_or_default();
+            let rows = out.chunks_exact_mut(width).zip(answer.chunks_exact(width));
+            for ((row, answer), visits) in rows.zip(&visits) {
+                if let Some(share) = share_of(visits, expert) {
+                    add_scaled(row, share, answer);
+                }
+            }
+        }
+        if let Some(answers) = next()? {
+            self.add_shared(&answers, next()?, out);
+        }
+        Ok(())
+    }
+
+    /// Adds what the shared expert says, times the share that a token takes of it.
+    fn add_shared(&self, answers: &[T], shares: Option<Vec<T>>, out: &mut [T]) {
+        let width = self.config.hidden_size;
+        let rows = out.chunks_exact_mut(width).zip(answers.chunks_exact(width));
+        for (token, (row, answer)) in rows.enumerate() {
+            let share = shares.as_ref().and_then(|shares| shares.get(token));
+            add_scaled(
+                row,
+                share.map_or(T::one(), |share| logistic(*share)),
+                answer,
+            );
+        }
+    }
+}
+
+/// What the answers to all parts are, in their order. A thread for each: they wait for somebody else, not for this machine.
+fn at_once<P: Sync, R: Send>(parts: &[P], ask: impl Fn(&P) -> R + Sync) -> Vec<R> {
+    let mut answers = Vec::with_capacity(parts.len());
+    for parts in parts.chunks(MOST_AT_ONCE) {
+        thread::scope(|scope| {
+            let ask = &ask;
+            let asked: Vec<_> = (parts.iter())
+                .map(|part| scope.spawn(move || ask(part)))
+                .collect();
+            for asked in asked {
+                answers.push(asked.join().unwrap_or_else(|panic| resume_unwind(panic)));
+            }
+        });
+    }
+    answers
+}
+
+/// Which experts each token visits, by what the router says.
+fn visits<T: Real>(scores: &[T], sparse: &Sparse<T>, experts: &Experts) -> Vec<Vec<Visit<T>>> {
+    scores
+        .chunks_exact(experts.count)
+        .map(|row| route(row, sparse.router_bias.as_deref(), experts))
+        .collect()
+}
+
+fn share_of<T: Real>(visits: &[Visit<T>], expert: usize) -> Option<T> {
+    let visit = visits.iter().find(|visit| visit.expert == expert);
+    visit.map(|visit| visit.share)
 }
 
 /// The experts for a token whose router says `numbers`.
@@ -218,6 +331,9 @@ fn add_scaled<T: Real>(out: &mut [T], share: T, x: &[T]) {
         *out = x.mul_add(share, *out);
     }
 }
+
+/// Threads that wait at the same time.
+const MOST_AT_ONCE: usize = 64;
 
 #[cfg(test)]
 mod tests {
