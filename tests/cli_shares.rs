@@ -5,66 +5,14 @@
 mod cli_support;
 mod support;
 
-use std::io::{BufRead, BufReader};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Stdio};
-
 use cli_support::encoder::{Served, three_labels, unchanged};
+use cli_support::linear_host::{LinearHost, gateway, prepared};
 use cli_support::server::{Server, soon};
-use cli_support::{Place, args, chat_model, command, equicrypt};
+use cli_support::{Place, args, chat_model, equicrypt};
 use equicrypt_spec::Profile;
 use serde_json::{Value, json};
 
 const CHAT: &str = "/v1/chat/completions";
-
-/// `equicrypt shares serve`. It is killed when dropped.
-struct LinearHost {
-    child: Child,
-    address: String,
-}
-
-impl LinearHost {
-    fn start(model: &Path, listen: &str, key: &Path) -> Self {
-        let mut command = command(args![
-            "shares",
-            "serve",
-            model,
-            "--listen",
-            listen,
-            "--transport-key",
-            key
-        ]);
-        let mut child = command.stderr(Stdio::inherit()).spawn().unwrap();
-        let mut line = String::new();
-        let out = child.stdout.as_mut().unwrap();
-        BufReader::new(out).read_line(&mut line).unwrap();
-        let address = line.trim_end().rsplit_once(" at ").unwrap().1.to_owned();
-        Self { child, address }
-    }
-}
-
-impl Drop for LinearHost {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn prepared(place: &Place) -> PathBuf {
-    let owner = place.path("owner");
-    let said = equicrypt(args!["shares", "prepare", &place.model(), "-o", &owner]);
-    let said = said.succeeds();
-    assert!(said.starts_with("prepared model in"), "{said}");
-    assert!(said.contains("a token sends"), "{said}");
-    owner
-}
-
-fn gateway(owner: &Path, hosts: [&LinearHost; 2]) -> Server {
-    let hosts = format!("{},{}", hosts[0].address, hosts[1].address);
-    let mut command = command(args!["gateway", "--model", owner, "--shares", &hosts]);
-    command.env("EQUICRYPT_GATEWAY_LISTEN", "127.0.0.1:0");
-    Server::run(command, owner)
-}
 
 fn ask(gateway: &Server, text: &str) -> (u16, Value) {
     let body = json!({
@@ -93,7 +41,7 @@ fn answers_are_the_plain_models() {
     // Over TCP it is sealed, to the key whose fingerprint the host prints.
     let b = LinearHost::start(&place.model(), "tcp://127.0.0.1:0", &keys[1]);
     assert!(b.address.contains('#'), "{}", b.address);
-    let mut gateway = gateway(&owner, [&a, &b]);
+    let mut gateway = gateway(&owner, [&a.address, &b.address]);
     assert!(gateway.next_line().contains("host A"));
     for text in ["What is the sky?", "Count!"] {
         answers(&gateway, &place, text);
@@ -111,7 +59,7 @@ fn a_host_that_went_is_named_and_may_come_back() {
         LinearHost::start(&place.model(), &socket(name), &keys[index])
     };
     let (a, b) = (start(0), start(1));
-    let gateway = gateway(&owner, [&a, &b]);
+    let gateway = gateway(&owner, [&a.address, &b.address]);
     answers(&gateway, &place, "Count!");
     drop(b);
     let (status, answer) = ask(&gateway, "What is the sky?");
@@ -154,7 +102,7 @@ fn encoders_answer_as_the_plain_model() {
     for (line, text) in ran.succeeds().lines().zip(texts) {
         near(&serde_json::from_str(line).unwrap(), text);
     }
-    let gateway = gateway(&owner, [&hosts[0], &hosts[1]]);
+    let gateway = gateway(&owner, [&hosts[0].address, &hosts[1].address]);
     let body = json!({ "model": "any", "input": texts });
     let (status, answer) = gateway.post("/v1/embeddings", &body.to_string());
     assert_eq!(status, 200, "{answer}");
@@ -218,7 +166,8 @@ fn the_page_is_told_what_each_host_sees() {
         let key = place.path(&format!("{name}.key"));
         LinearHost::start(&place.model(), &socket(name), &key)
     };
-    let gateway = gateway(&owner, [&start("a"), &start("b")]);
+    let hosts = [start("a"), start("b")];
+    let gateway = gateway(&owner, [&hosts[0].address, &hosts[1].address]);
     let (_, state) = gateway.get("/state");
     let state: Value = serde_json::from_str(&state).unwrap();
     assert_eq!(state["shares"], json!([socket("a"), socket("b")]));

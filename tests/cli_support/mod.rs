@@ -10,6 +10,7 @@
 pub mod chat_model;
 pub mod encoder;
 pub mod gguf;
+pub mod linear_host;
 pub mod middle;
 pub mod recorder;
 pub mod server;

@@ -79,8 +79,8 @@ impl Rest {
     }
 }
 
-/// Keeps `masks` of each layer in reserve for as long as there is the session; piece by piece, so that whoever asks something
-/// waits for one piece at most.
+/// Keeps `masks` of each layer in reserve for as long as there is the session; a few pieces at a time, so that whoever
+/// asks something waits for those at most.
 pub(crate) fn keep(session: &Arc<Session>, model: &Arc<OwnerModel>, masks: usize) {
     if masks == 0 {
         return;

@@ -104,16 +104,17 @@ impl Session {
         Arc::clone(&self.rest)
     }
 
-    /// Asks B about some masks of the layer that has the fewest, and waits for the answer; false if all have so many.
+    /// Asks B about some masks of the layers that have the fewest, and waits for the answers; false if all have so many.
     pub(crate) fn reserve(&self, layers: &[OwnerLayer], masks: usize) -> Result<bool, Error> {
-        let asked = {
+        let mut asked = Vec::with_capacity(RESERVED_AT_ONCE);
+        for _ in 0..RESERVED_AT_ONCE {
             let mut ahead = self.ahead.lock().unwrap_or_else(PoisonError::into_inner);
-            ahead.reserve(&self.b, layers, masks)?
-        };
-        match asked {
-            Some(batch) => batch.answers(&self.b).map(|_| true),
-            None => Ok(false),
+            asked.extend(ahead.reserve(&self.b, layers, masks)?);
         }
+        for batch in &asked {
+            batch.answers(&self.b)?;
+        }
+        Ok(!asked.is_empty())
     }
 
     /// Masks for vectors of a layer; the layers that come next will want as many.
@@ -245,6 +246,9 @@ impl Drop for Session {
         self.rest.end();
     }
 }
+
+/// Pieces for the reserve that are on their way together: a far host would be waited for at each of them.
+const RESERVED_AT_ONCE: usize = 8;
 
 /// From so many vectors on, work is shared out among the cores.
 const SEVERAL: usize = 8;
