@@ -5,6 +5,8 @@
 mod cli_support;
 mod support;
 
+use std::path::PathBuf;
+
 use cli_support::encoder::{Served, three_labels, unchanged};
 use cli_support::linear_host::{LinearHost, gateway, prepared};
 use cli_support::server::{Server, soon};
@@ -70,21 +72,23 @@ fn a_host_that_went_is_named_and_may_come_back() {
     drop(b);
 }
 
+/// The owner's folder of an encoder, and hosts A and B.
+fn over_two_hosts(served: &Served) -> (PathBuf, [LinearHost; 2]) {
+    let owner = served.path("owner");
+    equicrypt(args!["shares", "prepare", &served.model(), "-o", &owner]).succeeds();
+    let hosts = ["a", "b"].map(|name| {
+        let socket = format!("unix:{}", served.path(name).display());
+        let key = served.path(&format!("{name}.key"));
+        LinearHost::start(&served.model(), &socket, &key)
+    });
+    (owner, hosts)
+}
+
 /// Embeddings, and what the commands print, over two hosts and by the plain model.
 #[test]
 fn encoders_answer_as_the_plain_model() {
     let served = Served::new("BertModel", Profile::Permute, unchanged);
-    let owner = served.path("owner");
-    equicrypt(args!["shares", "prepare", &served.model(), "-o", &owner]).succeeds();
-    let start = |name: &str| {
-        let socket = format!("unix:{}", served.path(name).display());
-        LinearHost::start(
-            &served.model(),
-            &socket,
-            &served.path(&format!("{name}.key")),
-        )
-    };
-    let hosts = [start("a"), start("b")];
+    let (owner, hosts) = over_two_hosts(&served);
     let texts = ["the cat sat on the mat", "Where is the bright red bank?"];
     let near = |found: &Value, text: &str| {
         let found: Vec<f64> = serde_json::from_value(found["embedding"].clone()).unwrap();
@@ -99,7 +103,9 @@ fn encoders_answer_as_the_plain_model() {
     let shares = args!["--model", &owner, "--shares", &addresses];
     let embed = args!["embed", texts[0], texts[1]];
     let ran = equicrypt(embed.into_iter().chain(shares));
-    for (line, text) in ran.succeeds().lines().zip(texts) {
+    let lines: Vec<&str> = ran.succeeds().lines().collect();
+    assert_eq!(lines.len(), texts.len());
+    for (line, text) in lines.iter().zip(texts) {
         near(&serde_json::from_str(line).unwrap(), text);
     }
     let gateway = gateway(&owner, [&hosts[0].address, &hosts[1].address]);
@@ -107,7 +113,9 @@ fn encoders_answer_as_the_plain_model() {
     let (status, answer) = gateway.post("/v1/embeddings", &body.to_string());
     assert_eq!(status, 200, "{answer}");
     let answer: Value = serde_json::from_str(&answer).unwrap();
-    for (item, text) in answer["data"].as_array().unwrap().iter().zip(texts) {
+    let data = answer["data"].as_array().unwrap();
+    assert_eq!(data.len(), texts.len());
+    for (item, text) in data.iter().zip(texts) {
         near(item, text);
     }
     for wrong in [
@@ -129,17 +137,7 @@ fn masked_words_and_labels_are_found_over_two_hosts() {
         ("BertForSequenceClassification", three_labels),
     ] {
         let served = Served::new(class, Profile::Permute, change);
-        let owner = served.path("owner");
-        equicrypt(args!["shares", "prepare", &served.model(), "-o", &owner]).succeeds();
-        let start = |name: &str| {
-            let socket = format!("unix:{}", served.path(name).display());
-            LinearHost::start(
-                &served.model(),
-                &socket,
-                &served.path(&format!("{name}.key")),
-            )
-        };
-        let hosts = [start("a"), start("b")];
+        let (owner, hosts) = over_two_hosts(&served);
         let addresses = format!("{},{}", hosts[0].address, hosts[1].address);
         let (command, text) = match class {
             "BertForMaskedLM" => ("fill-mask", "the cat sat on the [MASK]."),

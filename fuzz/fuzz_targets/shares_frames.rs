@@ -13,8 +13,13 @@ libfuzzer_sys::fuzz_target!(|data: &[u8]| {
     }
     let mut rest = data;
     while let Ok(Some((answer, bytes))) = Answer::read(&mut rest) {
-        if matches!(&answer, Answer::Refusal(text) if text.len() > 512) {
-            // It is written shorter.
+        if let Answer::Refusal(text) = &answer {
+            // A host's text is shown to people: it is made safe, not kept.
+            assert!(text.chars().all(|char| !char.is_control()));
+            let mut again = Vec::new();
+            answer.write(&mut again).unwrap();
+            let read = Answer::read(&mut again.as_slice()).unwrap().unwrap().0;
+            assert!(matches!(read, Answer::Refusal(again) if text.starts_with(&again)));
             continue;
         }
         let mut again = Vec::new();

@@ -4,6 +4,7 @@ use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use equicrypt_ring::{MaskSeed, ModelDigest, Residues, SEED_BYTES};
+use equicrypt_spec::TRANSFORMER_FILES;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
@@ -176,7 +177,7 @@ pub(crate) fn copy_others(from: &Path, to: &Path) -> Result<(), Error> {
         }
         fs::copy(&source, &path).map(|_| ()).map_err(failed(&path))
     };
-    for name in OTHER_FILES {
+    for name in OTHER_FILES.iter().chain(&TRANSFORMER_FILES) {
         copy(Path::new(name))?;
     }
     for module in modules(from)? {
@@ -220,12 +221,5 @@ const OTHER_FILES: &[&str] = &[
     "vocab.json",
     "merges.txt",
     "modules.json",
-    "sentence_bert_config.json",
-    "sentence_roberta_config.json",
-    "sentence_distilbert_config.json",
-    "sentence_camembert_config.json",
-    "sentence_albert_config.json",
-    "sentence_xlm-roberta_config.json",
-    "sentence_xlnet_config.json",
     "config_sentence_transformers.json",
 ];

@@ -33,6 +33,7 @@ pub use rope::{Rope, RopeScaling};
 pub use row::{Kind, Layout, Role, Row};
 pub use sentence::{
     DENSE_FOLDER, MODULES_FILE, Pooling, SENTENCE_DENSE_PREFIX, SentenceDense, SentenceHead,
+    TRANSFORMER_FILES,
 };
 pub use task::Task;
 pub use when::When;

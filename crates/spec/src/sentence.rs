@@ -45,6 +45,16 @@ pub enum Pooling {
 
 /// The list of modules in a sentence-transformers folder.
 pub const MODULES_FILE: &str = "modules.json";
+/// Where sentence-transformers keeps how texts become tokens; the first that there is counts.
+pub const TRANSFORMER_FILES: [&str; 7] = [
+    "sentence_bert_config.json",
+    "sentence_roberta_config.json",
+    "sentence_distilbert_config.json",
+    "sentence_camembert_config.json",
+    "sentence_albert_config.json",
+    "sentence_xlm-roberta_config.json",
+    "sentence_xlnet_config.json",
+];
 
 /// How the linear layer's tensors are named beside those of the transformer: this and `linear.weight`, `linear.bias`. They
 /// lie in a folder of their own.

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use equicrypt_checkpoint::{read_json, read_list};
-use equicrypt_spec::MODULES_FILE;
+use equicrypt_spec::{MODULES_FILE, TRANSFORMER_FILES};
 use serde_json::{Value, json};
 
 use crate::Error;
@@ -188,16 +188,5 @@ fn pools_prompt(dir: &Path) -> Result<bool, Error> {
         None => Ok(true),
     }
 }
-
-/// The first that there is counts.
-const TRANSFORMER_FILES: [&str; 7] = [
-    "sentence_bert_config.json",
-    "sentence_roberta_config.json",
-    "sentence_distilbert_config.json",
-    "sentence_camembert_config.json",
-    "sentence_albert_config.json",
-    "sentence_xlm-roberta_config.json",
-    "sentence_xlnet_config.json",
-];
 
 const DEMANDS: &[(&str, &str)] = &[("module_output_name", "token_embeddings")];
