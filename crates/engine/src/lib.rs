@@ -15,7 +15,7 @@ pub use encoder::{
 };
 pub use error::Error;
 pub use layers::{
-    Linear, LinearId, LinearLayers, LinearWeights, Linears, Projection, Rows, Values,
+    Linear, LinearId, LinearLayers, LinearWeights, Linears, Pending, Projection, Rows, Values,
 };
 pub use sampling::*;
 pub use scheduler::*;

@@ -1,6 +1,8 @@
 use std::sync::Arc;
 
-use equicrypt_engine::{Error as EngineError, Linear, LinearId, Linears, Precision, Rows, Values};
+use equicrypt_engine::{
+    Error as EngineError, Linear, LinearId, Linears, Pending, Precision, Rows, Values,
+};
 
 use crate::model::OwnerLayer;
 use crate::{Error, Remote};
@@ -49,8 +51,13 @@ impl Linears for RemoteLinears {
 
 impl Linear for RemoteLinear {
     fn forward(&self, x: &Rows) -> Result<Rows, EngineError> {
+        (self.ask(x)?)()
+    }
+
+    fn ask(&self, x: &Rows) -> Result<Pending<'_>, EngineError> {
         let layer = self.layer();
         let fail = |error: Error| failed(&layer.name, &error);
+        let is_single = matches!(x.values, Values::F32(_));
         let (length, double) = match &x.values {
             Values::F32(values) => (values.len(), values.iter().map(|x| f64::from(*x)).collect()),
             Values::F64(values) => (values.len(), values.clone()),
@@ -62,14 +69,17 @@ impl Linear for RemoteLinear {
                 found: x.width,
             }));
         }
-        let y = self.remote.multiply(self.index, &double).map_err(fail)?;
-        Ok(Rows {
-            width: layer.outputs,
-            values: match &x.values {
-                Values::F32(_) => Values::F32(y.into_iter().map(|y| y as f32).collect()),
-                Values::F64(_) => Values::F64(y),
-            },
-        })
+        let asked = self.remote.ask(self.index, &double).map_err(fail)?;
+        Ok(Box::new(move || {
+            let y = self.remote.wait(asked).map_err(fail)?;
+            Ok(Rows {
+                width: layer.outputs,
+                values: match is_single {
+                    true => Values::F32(y.into_iter().map(|y| y as f32).collect()),
+                    false => Values::F64(y),
+                },
+            })
+        }))
     }
 }
 

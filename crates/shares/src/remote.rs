@@ -5,7 +5,7 @@ use equicrypt_engine::{Decoder, Encoder, Precision};
 
 use crate::counters::Counters;
 use crate::reserve;
-use crate::session::Session;
+use crate::session::{Asked, Session};
 use crate::watch::{Seen, Watcher};
 use crate::{Error, HostAddress, OwnerModel, RemoteLinears, Traffic};
 
@@ -42,6 +42,12 @@ impl Default for RemoteOptions {
             reserve: 0,
         }
     }
+}
+
+/// What was asked, and of whom.
+pub(crate) struct OnTheWay {
+    session: Arc<Session>,
+    asked: Asked,
 }
 
 impl Remote {
@@ -128,26 +134,32 @@ impl Remote {
         session.map_or(0, |session| session.reserved(self.model.layers()))
     }
 
-    /// W x + b for vectors x of layer number `index`. Whatever fails ends the session.
-    pub(crate) fn multiply(&self, index: usize, x: &[f64]) -> Result<Vec<f64>, Error> {
+    /// Asks for W x + b for vectors x of layer number `index`. Whatever fails, now or later, ends the session.
+    pub(crate) fn ask(&self, index: usize, x: &[f64]) -> Result<OnTheWay, Error> {
         let session = self.session()?;
-        let layers = self.model.layers();
-        let rows = x.len() / layers[index].inputs;
-        let answered = session.multiply(layers, index, x, self.watcher.get());
-        match answered {
-            Ok(y) => {
-                self.counters.vectors.add(rows);
-                if index == 0 {
-                    self.counters.tokens.add(rows);
-                }
-                Ok(y)
-            }
-            Err(error) => {
-                session.end();
-                self.forget(&session);
-                Err(error)
-            }
+        let asked = session.ask(self.model.layers(), index, x);
+        let asked = self.or_end(&session, asked)?;
+        if index == 0 {
+            self.counters.tokens.add(asked.rows);
         }
+        Ok(OnTheWay { session, asked })
+    }
+
+    /// Waits for it.
+    pub(crate) fn wait(&self, OnTheWay { session, asked }: OnTheWay) -> Result<Vec<f64>, Error> {
+        let rows = asked.rows;
+        let answered = session.wait(self.model.layers(), asked, self.watcher.get());
+        let y = self.or_end(&session, answered)?;
+        self.counters.vectors.add(rows);
+        Ok(y)
+    }
+
+    fn or_end<R>(&self, session: &Arc<Session>, result: Result<R, Error>) -> Result<R, Error> {
+        if result.is_err() {
+            session.end();
+            self.forget(session);
+        }
+        result
     }
 
     fn session(&self) -> Result<Arc<Session>, Error> {

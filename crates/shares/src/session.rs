@@ -25,7 +25,14 @@ pub(crate) struct Session {
     rest: Arc<Rest>,
 }
 
-/// Some vectors on their way.
+/// Vectors of a layer on their way.
+pub(crate) struct Asked {
+    index: usize,
+    pub(crate) rows: usize,
+    pieces: Vec<Piece>,
+}
+
+/// Some of them.
 struct Piece {
     masks: Vec<Mask>,
     scales: Vec<Scaled>,
@@ -73,14 +80,13 @@ impl Session {
         self.rest.end();
     }
 
-    /// W x + b for each vector x. B is asked about all masks, then A piece by piece; answers are awaited when all is asked.
-    pub(crate) fn multiply(
+    /// Asks for W x + b for each vector x: B about all masks, then A piece by piece.
+    pub(crate) fn ask(
         &self,
         layers: &[OwnerLayer],
         index: usize,
         x: &[f64],
-        watcher: Option<&Watcher>,
-    ) -> Result<Vec<f64>, Error> {
+    ) -> Result<Asked, Error> {
         self.rest.works();
         let layer = &layers[index];
         let rows = x.len() / layer.inputs;
@@ -88,11 +94,26 @@ impl Session {
         let mut pieces = Vec::new();
         for x in x.chunks(layer.piece() * layer.inputs) {
             let masks = masks.by_ref().take(x.len() / layer.inputs).collect();
-            pieces.push(self.ask(index, layer, x, masks)?);
+            pieces.push(self.ask_piece(index, layer, x, masks)?);
         }
-        let mut y = vec![0.0; rows * layer.outputs];
+        Ok(Asked {
+            index,
+            rows,
+            pieces,
+        })
+    }
+
+    /// Waits for it.
+    pub(crate) fn wait(
+        &self,
+        layers: &[OwnerLayer],
+        asked: Asked,
+        watcher: Option<&Watcher>,
+    ) -> Result<Vec<f64>, Error> {
+        let (index, layer) = (asked.index, &layers[asked.index]);
+        let mut y = vec![0.0; asked.rows * layer.outputs];
         let parts = y.chunks_mut(layer.piece() * layer.outputs);
-        for (piece, y) in pieces.into_iter().zip(parts) {
+        for (piece, y) in asked.pieces.into_iter().zip(parts) {
             self.finish((index, layer), piece, y, watcher)?;
         }
         self.rest.works();
@@ -147,7 +168,7 @@ impl Session {
     }
 
     /// Masks vectors and sends them to A.
-    fn ask(
+    fn ask_piece(
         &self,
         index: usize,
         layer: &OwnerLayer,

@@ -1,12 +1,9 @@
-use std::panic::resume_unwind;
-use std::thread;
-
 use equicrypt_spec::{Experts, Scoring};
 
 use super::model::Model;
 use crate::Error;
 use crate::kernel::{Real, activate, gate};
-use crate::layers::{Linear, LinearId, Projection};
+use crate::layers::{Asked, Linear, LinearId, Projection, ask};
 
 /// The neurons of a layer.
 pub(super) enum Mlp<T> {
@@ -50,15 +47,6 @@ struct Visit<T> {
     share: T,
 }
 
-/// What of a mixture can be asked on its own.
-#[derive(Debug, Clone, Copy)]
-enum Part {
-    Router,
-    Expert(usize),
-    Shared,
-    SharedShare,
-}
-
 impl<T: Real> Model<T> {
     pub(super) fn mlp(&self, index: usize, mlp: &Mlp<T>, x: Vec<T>) -> Result<Vec<T>, Error> {
         let layer = Some(index);
@@ -72,16 +60,25 @@ impl<T: Real> Model<T> {
     }
 
     fn ffn(&self, ffn: &Ffn, ids: [LinearId; 2], x: Vec<T>) -> Result<Vec<T>, Error> {
+        let [up, down] = self.sizes(ffn);
+        let stacked = self.linear(&*ffn.gate_up, ids[0], x, up[0], up[1])?;
+        let neurons = self.neurons(ffn, stacked);
+        self.linear(&*ffn.down, ids[1], neurons, down[0], down[1])
+    }
+
+    /// What goes into and comes out of both linear layers.
+    fn sizes(&self, ffn: &Ffn) -> [[usize; 2]; 2] {
         let (width, size) = (self.config.hidden_size, ffn.size);
         let wide = if ffn.is_gated { 2 * size } else { size };
-        let mut stacked = self.linear(&*ffn.gate_up, ids[0], x, width, wide)?;
-        let neurons = if ffn.is_gated {
-            gate(&stacked, size, self.config.activation)
-        } else {
-            activate(&mut stacked, self.config.activation);
-            stacked
-        };
-        self.linear(&*ffn.down, ids[1], neurons, size, width)
+        [[width, wide], [size, width]]
+    }
+
+    fn neurons(&self, ffn: &Ffn, mut stacked: Vec<T>) -> Vec<T> {
+        if ffn.is_gated {
+            return gate(&stacked, ffn.size, self.config.activation);
+        }
+        activate(&mut stacked, self.config.activation);
+        stacked
     }
 
     fn sparse(&self, index: usize, sparse: &Sparse<T>, x: Vec<T>) -> Result<Vec<T>, Error> {
@@ -91,49 +88,13 @@ impl<T: Real> Model<T> {
                 equicrypt_spec::Role::Router,
             ));
         };
-        let part = |part| self.part(index, sparse, part, &x);
         let mut out = vec![T::zero(); x.len()];
         if sparse.visits_all {
-            self.visit_all(sparse, experts, &part, &mut out)?;
+            self.visit_all(index, sparse, experts, &x, &mut out)?;
         } else {
-            let visits = visits(&part(Part::Router)?, sparse, experts);
-            self.visit_chosen(index, sparse, &visits, &x, &mut out)?;
-            if let Some(shared) = &sparse.shared {
-                let answers = part(Part::Shared)?;
-                let shares = shared.share.as_ref().map(|_| part(Part::SharedShare));
-                self.add_shared(&answers, shares.transpose()?, &mut out);
-            }
+            self.visit_chosen(index, sparse, experts, x, &mut out)?;
         }
         Ok(out)
-    }
-
-    /// What one part says of all tokens.
-    fn part(&self, index: usize, sparse: &Sparse<T>, part: Part, x: &[T]) -> Result<Vec<T>, Error> {
-        let (layer, width) = (Some(index), self.config.hidden_size);
-        match (part, &sparse.shared) {
-            (Part::Router, _) => {
-                let (id, count) = (Projection::Router.of(layer), sparse.experts.len());
-                self.linear(&*sparse.router, id, x.to_vec(), width, count)
-            }
-            (Part::Expert(expert), _) => {
-                let ids = Projection::OF_EXPERT.map(|p| p.of_expert(layer, expert));
-                self.ffn(&sparse.experts[expert], ids, x.to_vec())
-            }
-            (Part::Shared, Some(shared)) => {
-                let ids = [Projection::SharedGateUp, Projection::SharedDown].map(|p| p.of(layer));
-                self.ffn(&shared.ffn, ids, x.to_vec())
-            }
-            (
-                Part::SharedShare,
-                Some(Shared {
-                    share: Some(share), ..
-                }),
-            ) => {
-                let id = Projection::SharedShare.of(layer);
-                self.linear(&**share, id, x.to_vec(), width, 1)
-            }
-            (Part::Shared | Part::SharedShare, _) => Ok(Vec::new()),
-        }
     }
 
     /// Every token visits the experts that its router chooses.
@@ -141,12 +102,15 @@ impl<T: Real> Model<T> {
         &self,
         index: usize,
         sparse: &Sparse<T>,
-        visits: &[Vec<Visit<T>>],
-        x: &[T],
+        experts: &Experts,
+        x: Vec<T>,
         out: &mut [T],
     ) -> Result<(), Error> {
-        let width = self.config.hidden_size;
-        for expert in 0..sparse.experts.len() {
+        let (layer, width) = (Some(index), self.config.hidden_size);
+        let id = Projection::Router.of(layer);
+        let scores = self.linear(&*sparse.router, id, x.clone(), width, experts.count)?;
+        let visits = visits(&scores, sparse, experts);
+        for (expert, ffn) in sparse.experts.iter().enumerate() {
             let visitors: Vec<_> = (visits.iter().enumerate())
                 .filter_map(|(token, visits)| Some((token, share_of(visits, expert)?)))
                 .collect();
@@ -157,38 +121,62 @@ impl<T: Real> Model<T> {
             for (token, _) in &visitors {
                 rows.extend_from_slice(&x[token * width..][..width]);
             }
-            let answers = self.part(index, sparse, Part::Expert(expert), &rows)?;
+            let answers = self.ffn(ffn, ids_of_expert(layer, expert), rows)?;
             for ((token, share), answer) in visitors.iter().zip(answers.chunks_exact(width)) {
                 add_scaled(&mut out[token * width..][..width], *share, answer);
             }
         }
+        if let Some(shared) = &sparse.shared {
+            let answers = self.ffn(&shared.ffn, ids_of_shared(layer), x.clone())?;
+            let id = Projection::SharedShare.of(layer);
+            let share = shared.share.as_deref();
+            let shares = share.map(|share| self.linear(share, id, x, width, 1));
+            self.add_shared(&answers, shares.transpose()?, out);
+        }
         Ok(())
     }
 
-    /// Every token visits every expert. All parts are asked at once and waited for together.
+    /// Every token visits every expert. What is computed elsewhere is asked in an order that says nothing of the tokens, and all of
+    /// it before any answer is waited for: two round trips, however many experts there are.
     fn visit_all(
         &self,
+        index: usize,
         sparse: &Sparse<T>,
         experts: &Experts,
-        part: &(dyn Fn(Part) -> Result<Vec<T>, Error> + Sync),
+        x: &[T],
         out: &mut [T],
     ) -> Result<(), Error> {
-        let width = self.config.hidden_size;
-        let shared = sparse.shared.iter().flat_map(|shared| {
-            let share = shared.share.as_ref().map(|_| Part::SharedShare);
-            [Some(Part::Shared), share].into_iter().flatten()
-        });
-        let parts: Vec<Part> = [Part::Router]
-            .into_iter()
-            .chain((0..sparse.experts.len()).map(Part::Expert))
-            .chain(shared)
+        let (layer, width) = (Some(index), self.config.hidden_size);
+        let shared = sparse.shared.as_ref();
+        let blocks: Vec<(&Ffn, [LinearId; 2])> = (sparse.experts.iter().enumerate())
+            .map(|(expert, ffn)| (ffn, ids_of_expert(layer, expert)))
+            .chain(shared.map(|shared| (&shared.ffn, ids_of_shared(layer))))
             .collect();
-        let answers = at_once(&parts, |wanted| part(*wanted));
+
+        let id = Projection::Router.of(layer);
+        let router = ask(&*sparse.router, id, x.to_vec(), [width, experts.count])?;
+        let id = Projection::SharedShare.of(layer);
+        let share = shared.and_then(|shared| shared.share.as_deref());
+        let share = share.map(|share| ask(share, id, x.to_vec(), [width, 1]));
+        let share = share.transpose()?;
+        let mut stacked = Vec::with_capacity(blocks.len());
+        for (ffn, ids) in &blocks {
+            let [up, _] = self.sizes(ffn);
+            stacked.push(ask(&*ffn.gate_up, ids[0], x.to_vec(), up)?);
+        }
+
+        let visits = visits(&router.wait::<T>()?, sparse, experts);
+        let shares = share.map(Asked::wait).transpose()?;
+        let mut answers = Vec::with_capacity(blocks.len());
+        for ((ffn, ids), stacked) in blocks.iter().zip(stacked) {
+            let neurons = self.neurons(ffn, stacked.wait()?);
+            let [_, down] = self.sizes(ffn);
+            answers.push(ask(&*ffn.down, ids[1], neurons, down)?);
+        }
+
         let mut answers = answers.into_iter();
-        let mut next = || answers.next().transpose();
-        let visits = visits(&next()?.unwrap_or_default(), sparse, experts);
         for expert in 0..sparse.experts.len() {
-            let answer = next()?.unwrap_or_default();
+            let answer: Vec<T> = answers.next().map_or(Ok(Vec::new()), Asked::wait)?;
             let rows = out.chunks_exact_mut(width).zip(answer.chunks_exact(width));
             for ((row, answer), visits) in rows.zip(&visits) {
                 if let Some(share) = share_of(visits, expert) {
@@ -196,8 +184,8 @@ impl<T: Real> Model<T> {
                 }
             }
         }
-        if let Some(answers) = next()? {
-            self.add_shared(&answers, next()?, out);
+        if let Some(answers) = answers.next() {
+            self.add_shared(&answers.wait::<T>()?, shares, out);
         }
         Ok(())
     }
@@ -217,21 +205,12 @@ impl<T: Real> Model<T> {
     }
 }
 
-/// What the answers to all parts are, in their order. A thread for each: they wait for somebody else, not for this machine.
-fn at_once<P: Sync, R: Send>(parts: &[P], ask: impl Fn(&P) -> R + Sync) -> Vec<R> {
-    let mut answers = Vec::with_capacity(parts.len());
-    for parts in parts.chunks(MOST_AT_ONCE) {
-        thread::scope(|scope| {
-            let ask = &ask;
-            let asked: Vec<_> = (parts.iter())
-                .map(|part| scope.spawn(move || ask(part)))
-                .collect();
-            for asked in asked {
-                answers.push(asked.join().unwrap_or_else(|panic| resume_unwind(panic)));
-            }
-        });
-    }
-    answers
+fn ids_of_expert(layer: Option<usize>, expert: usize) -> [LinearId; 2] {
+    Projection::OF_EXPERT.map(|projection| projection.of_expert(layer, expert))
+}
+
+fn ids_of_shared(layer: Option<usize>) -> [LinearId; 2] {
+    [Projection::SharedGateUp, Projection::SharedDown].map(|projection| projection.of(layer))
 }
 
 /// Which experts each token visits, by what the router says.
@@ -331,9 +310,6 @@ fn add_scaled<T: Real>(out: &mut [T], share: T, x: &[T]) {
         *out = x.mul_add(share, *out);
     }
 }
-
-/// Threads that wait at the same time.
-const MOST_AT_ONCE: usize = 64;
 
 #[cfg(test)]
 mod tests {

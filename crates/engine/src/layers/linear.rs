@@ -12,7 +12,20 @@ pub trait Linear: Send + Sync {
     /// # Errors
     /// If the layer cannot be computed.
     fn forward(&self, x: &Rows) -> Result<Rows, Error>;
+
+    /// Begins to compute the same: of layers that are computed elsewhere several can be asked before one is waited for. What is
+    /// computed here is ready at once.
+    ///
+    /// # Errors
+    /// As there, now or when it is waited for.
+    fn ask(&self, x: &Rows) -> Result<Pending<'_>, Error> {
+        let y = self.forward(x)?;
+        Ok(Box::new(|| Ok(y)))
+    }
 }
+
+/// An answer on its way, which is waited for by calling it.
+pub type Pending<'a> = Box<dyn FnOnce() -> Result<Rows, Error> + 'a>;
 
 /// Vectors, one a token, each of `width` numbers, one after the other.
 #[derive(Debug, Clone, PartialEq)]
@@ -180,6 +193,39 @@ pub(crate) fn apply<T: Real>(
         width: input,
         values,
     })?;
+    checked(y, id, [rows, out])
+}
+
+/// The same, of which the answer is waited for later.
+pub(crate) fn ask<'a, T: Real>(
+    linear: &'a dyn Linear,
+    id: LinearId,
+    x: Vec<T>,
+    [input, out]: [usize; 2],
+) -> Result<Asked<'a>, Error> {
+    let shape = [x.len() / input, out];
+    let values = T::into_values(x);
+    let pending = linear.ask(&Rows {
+        width: input,
+        values,
+    })?;
+    Ok(Asked { pending, id, shape })
+}
+
+/// An answer on its way, and what it must be.
+pub(crate) struct Asked<'a> {
+    pending: Pending<'a>,
+    id: LinearId,
+    shape: [usize; 2],
+}
+
+impl Asked<'_> {
+    pub(crate) fn wait<T: Real>(self) -> Result<Vec<T>, Error> {
+        checked((self.pending)()?, self.id, self.shape)
+    }
+}
+
+fn checked<T: Real>(y: Rows, id: LinearId, [rows, out]: [usize; 2]) -> Result<Vec<T>, Error> {
     let width = y.width;
     let values = T::from_values(y.values).ok_or_else(|| Error::Linear {
         layer: id.to_string(),

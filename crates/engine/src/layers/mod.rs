@@ -6,8 +6,8 @@ mod norm;
 mod rope;
 mod stacked;
 
-pub(crate) use linear::{Dense, apply};
-pub use linear::{Linear, LinearId, Linears, Projection, Rows, Values};
+pub(crate) use linear::{Asked, Dense, apply, ask};
+pub use linear::{Linear, LinearId, Linears, Pending, Projection, Rows, Values};
 pub(crate) use load::Weights;
 pub(crate) use norm::{Norm, NormKind};
 pub(crate) use rope::{Rotary, Turns};
