@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use cli_support::encoder::{Served, three_labels, unchanged};
 use cli_support::linear_host::{LinearHost, gateway, prepared};
 use cli_support::server::{Server, soon};
-use cli_support::{Place, args, chat_model, equicrypt};
+use cli_support::{Place, args, chat_model, command, equicrypt};
 use equicrypt_spec::Profile;
 use serde_json::{Value, json};
 
@@ -195,6 +195,33 @@ fn the_demo_shows_two_hosts() {
     assert!(seen("host_b_saw").contains("masks 0 to"));
 }
 
+/// What a command has started ends with it, however it ends.
+#[test]
+fn hosts_of_a_benchmark_that_is_killed_are_gone() {
+    let place = Place::new();
+    let model = place.model();
+    let mut command = command(args![
+        "bench", "shares", &model, "--prompt", "4", "--rounds", "60000"
+    ]);
+    let mut bench = command.spawn().unwrap();
+    let (marked, own) = (model.to_str().unwrap(), bench.id());
+    let hosts = || -> Vec<String> {
+        let processes = std::fs::read_dir("/proc").unwrap();
+        let ids = processes.map(|process| process.unwrap().file_name());
+        ids.filter_map(|id| id.into_string().ok())
+            .filter(|id| id.parse::<u32>().is_ok_and(|id| id != own))
+            .filter(|id| {
+                let line = std::fs::read(format!("/proc/{id}/cmdline")).unwrap_or_default();
+                String::from_utf8_lossy(&line).contains(marked)
+            })
+            .collect()
+    };
+    soon("both hosts are there", || hosts().len() == 2);
+    bench.kill().unwrap();
+    soon("they are gone", || hosts().is_empty());
+    bench.wait().unwrap();
+}
+
 #[test]
 fn the_benchmark_counts_bytes() {
     let place = Place::new();
@@ -274,6 +301,11 @@ fn what_cannot_be_is_refused() {
     ]);
     no_plain.fails_saying(&["q_proj", "missing"]);
     assert!(!place.path("twice").exists());
+    let model = place.model();
+    let shares = args!["--model", &model, "--shares", "unix:/a,unix:/b"];
+    let listen = args!["gateway", "--listen", "127.0.0.1:0"];
+    let original = equicrypt(listen.into_iter().chain(shares));
+    original.fails_saying(&["shares.json", "equicrypt shares prepare"]);
     gateway("unix:/a,unix:/a", &[]).fails_saying(&["collude"]);
     gateway("unix:/a", &[]).fails_saying(&["expected two hosts"]);
     gateway("unix:/nobody/a,unix:/nobody/b", &[]).fails_saying(&["host A"]);

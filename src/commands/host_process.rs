@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 
 use super::serve::announced_url;
 use super::shares::announced_address;
+use super::stop::WITH_STDIN;
 
 /// A host, until it is dropped.
 pub(super) struct HostProcess {
@@ -16,7 +17,7 @@ pub(super) struct HostProcess {
 }
 
 impl HostProcess {
-    /// `equicrypt serve FOLDER`, with an environment that says only where to listen; it answers when this returns.
+    /// `equicrypt serve FOLDER`, with an environment that says only where to listen and to end with this process; it answers when this returns.
     pub(super) fn start(folder: &Path) -> Result<Self> {
         let mut command = this_program()?;
         command
@@ -39,7 +40,8 @@ impl HostProcess {
 
     fn run(mut command: Command, announced: fn(&str) -> Option<String>) -> Result<Self> {
         let mut child = command
-            .stdin(Stdio::null())
+            // It is closed when this process ends, even by SIGKILL.
+            .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
@@ -87,6 +89,6 @@ impl Drop for HostProcess {
 fn this_program() -> Result<Command> {
     let program = std::env::current_exe().context("cannot find this program's own file")?;
     let mut command = Command::new(program);
-    command.env_clear();
+    command.env_clear().env(WITH_STDIN, "1");
     Ok(command)
 }

@@ -47,12 +47,16 @@ impl Manifest {
 
     pub(crate) fn read(dir: &Path) -> Result<Self, Error> {
         let path = dir.join(MANIFEST_FILE);
-        let json = equicrypt_checkpoint::read_json(&path)?;
         let wrong = |expected: &str, found: String| Error::Folder {
             path: path.clone(),
             expected: expected.to_owned(),
             found,
         };
+        if !path.exists() {
+            let expected = "a file that `equicrypt shares prepare` has made";
+            return Err(wrong(expected, "none".to_owned()));
+        }
+        let json = equicrypt_checkpoint::read_json(&path)?;
         let version = json.get("version").and_then(serde_json::Value::as_u64);
         if version != Some(u64::from(FORMAT)) {
             let found = json
