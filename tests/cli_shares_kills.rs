@@ -6,7 +6,11 @@
 mod cli_support;
 mod support;
 #[path = "../crates/shares/tests/support/tap.rs"]
-#[allow(dead_code, reason = "hosts are killed here, answers left alone")]
+#[allow(
+    dead_code,
+    unreachable_pub,
+    reason = "another crate's tests use all of it"
+)]
 mod tap;
 
 use std::collections::HashSet;
