@@ -88,6 +88,11 @@ fn only_what_was_asked_for_is_timed() {
 #[test]
 fn a_model_that_is_none_is_refused() {
     let place = Place::new();
+    let nowhere = place.path("nowhere/bench.json");
+    for json in [&nowhere, &place.model()] {
+        equicrypt(args!["bench", "encrypt", "--size", "1M", "--json", json])
+            .fails_saying(&["--json", "a folder that there is"]);
+    }
     equicrypt(args!["bench", "encrypt", "--model", &place.path("nothing")])
         .fails_saying(&["nothing", "does not exist"]);
     equicrypt(args!["bench", "encrypt", "--size", "1T"]).is_misused_saying(&["500M or 8G"]);

@@ -10,17 +10,38 @@ mod synthetic;
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 
 use crate::args::Bench;
 
 pub(super) fn run(bench: &Bench) -> Result<()> {
+    let json = match bench {
+        Bench::Encrypt(args) => &args.json,
+        Bench::Engine(args) => &args.json,
+        Bench::Shares(args) => &args.json,
+    };
+    demand_place(json.as_deref())?;
     match bench {
         Bench::Encrypt(args) => encrypt::run(args),
         Bench::Engine(args) => engine::run(args),
         Bench::Shares(args) => shares::run(args),
     }
+}
+
+/// Whether the file can be: minutes of measuring should not end with that it cannot.
+fn demand_place(path: Option<&Path>) -> Result<()> {
+    let Some(path) = path else {
+        return Ok(());
+    };
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    let is_place = folder.is_none_or(Path::is_dir) && !path.is_dir();
+    ensure!(
+        is_place,
+        "--json: {} cannot be written: expected a file in a folder that there is",
+        path.display()
+    );
+    Ok(())
 }
 
 /// Into the file, if one was given.
