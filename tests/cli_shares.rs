@@ -1,4 +1,4 @@
-//! `equicrypt shares` as processes: two hosts that see nothing, and a gateway in front of them.
+//! `equicrypt shares` as processes: two hosts, and a gateway in front of them.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -312,4 +312,17 @@ fn what_cannot_be_is_refused() {
     gateway("tcp://127.0.0.1:1,unix:/b", &[]).is_misused_saying(&["fingerprint"]);
     gateway("unix:/a,unix:/b", &["--upstream", "http://127.0.0.1:1"])
         .is_misused_saying(&["--upstream"]);
+    gateway("unix:/a,unix:/b", &["--reserve", "131073"]).is_misused_saying(&["--reserve"]);
+    // Where nobody computes ahead, a reserve would be forgotten silently.
+    let key = place.key();
+    let encrypted = args![
+        "gateway",
+        "--model",
+        &model,
+        "--key",
+        &key,
+        "--reserve",
+        "4"
+    ];
+    equicrypt(encrypted).is_misused_saying(&["--reserve", "--key"]);
 }

@@ -13,8 +13,8 @@ use super::{KeyArgs, SealArgs};
 pub(crate) struct EncoderArgs {
     #[command(flatten)]
     pub(crate) key: Option<KeyArgs>,
-    /// Encrypt nothing; compute the linear layers of the public model at two hosts that do not collude and see nothing: A,B as `equicrypt
-    /// shares serve` prints them. --model is then the folder that `equicrypt shares prepare` has made
+    /// Encrypt nothing; compute the linear layers of the public model at two hosts, which learn nothing of the text if they do not collude: A,B as
+    /// `equicrypt shares serve` prints them. --model is then the folder that `equicrypt shares prepare` has made
     #[arg(long, value_name = "A,B", value_delimiter = ',', conflicts_with_all = ["host", "manifest", "seal_to", "unsealed", "host_keys", "api_key_file"])]
     pub(crate) shares: Vec<HostAddress>,
     /// The original's folder: tokenizer, labels and configuration are read from it

@@ -14,14 +14,14 @@ use super::{KeyArgs, SealArgs};
 pub(crate) struct Gateway {
     #[command(flatten)]
     pub(crate) key: Option<KeyArgs>,
-    /// Encrypt nothing; compute the linear layers of the public model at two hosts that do not collude and see nothing: A,B as `equicrypt
-    /// shares serve` prints them. --model is then the folder that `equicrypt shares prepare` has made
+    /// Encrypt nothing; compute the linear layers of the public model at two hosts, which learn nothing of the text if they do not collude: A,B as
+    /// `equicrypt shares serve` prints them. --model is then the folder that `equicrypt shares prepare` has made
     #[arg(long, value_name = "A,B", value_delimiter = ',', conflicts_with_all = ["upstream", "engine", "manifest", "seal_to", "unsealed", "host_keys", "budget", "state", "hide_stops", "upstream_api_key_file"])]
     pub(crate) shares: Vec<HostAddress>,
     /// While nothing is asked, have host B compute masks for prompts of so many tokens to come, which then wait for host A alone. Each takes
     /// memory here: as many bytes as `equicrypt shares prepare` says that a token brings from B
-    #[arg(long, value_name = "TOKENS", default_value_t = 0, requires = "shares")]
-    pub(crate) reserve: usize,
+    #[arg(long, value_name = "TOKENS", default_value_t = 0, conflicts_with = "key", value_parser = clap::value_parser!(u32).range(..=131_072))]
+    pub(crate) reserve: u32,
     /// The original's folder: tokenizer, chat template and configuration are read from it
     #[arg(long, value_name = "DIR")]
     pub(crate) model: PathBuf,

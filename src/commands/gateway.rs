@@ -55,7 +55,7 @@ async fn listen(args: &Gateway) -> Result<()> {
         None => {
             let silence = Duration::from_secs(args.upstream_timeout);
             let (hosts, tap) = (&args.shares, Some(tap.clone()));
-            let start = OwnerEngine::start(&args.model, hosts, silence, args.reserve, tap);
+            let start = OwnerEngine::start(&args.model, hosts, silence, args.reserve as usize, tap);
             let (engine, key) = start.await?;
             let (upstream, ledger) = (engine.upstream(), engine.ledger()?);
             let manifest = engine.manifest.clone();

@@ -1,4 +1,4 @@
-"""The same MiniLM in `equicrypt serve`, plain and encrypted, and over two hosts that see nothing (`equicrypt shares`), for he_mpc.py:
+"""The same MiniLM in `equicrypt serve`, plain and encrypted, and over two hosts (`equicrypt shares`), for he_mpc.py:
 seconds, bytes on the wire, decrypted answers.
 
 One layer is a model of its own here: the folder cut down to its first layer, encrypted and served like the whole.
