@@ -22,6 +22,8 @@ forbid equicrypt-spec equicrypt-checkpoint equicrypt-cipher equicrypt-engine equ
 forbid equicrypt-checkpoint equicrypt-cipher equicrypt-engine equicrypt-server equicrypt-gateway tokio
 forbid equicrypt-sealed equicrypt-spec equicrypt-checkpoint equicrypt-cipher equicrypt-engine equicrypt-server \
     equicrypt-gateway equicrypt-audit tokio axum reqwest age bech32
+forbid equicrypt-machine equicrypt-spec equicrypt-checkpoint equicrypt-cipher equicrypt-engine equicrypt-server \
+    equicrypt-gateway equicrypt-audit equicrypt-sealed equicrypt-ring tokio axum reqwest age bech32
 forbid equicrypt-ring equicrypt-spec equicrypt-checkpoint equicrypt-cipher equicrypt-engine equicrypt-server \
     equicrypt-gateway equicrypt-audit equicrypt-sealed tokio axum reqwest age bech32
 # BLIND: cannot name a key, a tokenizer or a prompt's text.
@@ -37,6 +39,12 @@ forbid equicrypt-cipher equicrypt-engine equicrypt-server equicrypt-gateway toki
 forbid equicrypt-gateway equicrypt-engine equicrypt-server
 # ADVERSARY: sees checkpoints and ids, runs no server.
 forbid equicrypt-audit equicrypt-server equicrypt-gateway axum reqwest
+
+# Unsafe code has one place.
+if grep -rlE "allow\(.*unsafe_code|^unsafe_code = \"(allow|warn|deny)" --include=*.rs --include=Cargo.toml . | grep -vE "^\./(target|fuzz)/|^\./crates/machine/"; then
+    echo "unsafe code belongs in crates/machine"
+    status=1
+fi
 
 if [ "$status" = 0 ]; then echo "rooms: ok"; fi
 exit "$status"

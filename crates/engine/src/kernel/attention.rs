@@ -5,8 +5,8 @@ use rayon::prelude::*;
 
 use super::Real;
 use super::elementwise::cap;
-use super::prefetch::Lines;
 use crate::decoder::{PAGE, Pages};
+use equicrypt_machine::Lines;
 
 /// The queries of one sequence's new tokens, and where their contexts go.
 pub(crate) struct Attention<'a, T> {

@@ -3,19 +3,18 @@ use std::ops::Range;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::matrix::{AnyPanel, BLOCK, Panel};
 use super::memory::{part, touch};
+use super::panel_matrix::{AnyPanel, BLOCK, Panel, PanelMatrix};
 use super::panels::{PANEL_NUMBERS, PANEL_VECTORS, Panels, Product, Strided, multiply};
-use super::prefetch::Lines;
 use super::real::Weight;
 use super::stream::{stream, widen};
 use super::{Matrix, Real};
 use crate::Error;
+use equicrypt_machine::Lines;
 
 /// y = x W^T, with x `[n, columns]` and y `[n, rows]`.
 ///
-/// Few rows of x pass by the weights once, all cores at different weights; many rows are shared out among the cores. Either
-/// way each sum is one chain in the order of the inputs.
+/// However many rows there are, each sum is one chain in the order of the inputs.
 pub(crate) fn matmul<T: Real>(x: &[T], weight: &Matrix<T>, y: &mut [T]) -> Result<(), Error> {
     let (columns, out) = (weight.columns(), weight.rows());
     let rows = x.len() / columns;
@@ -26,6 +25,21 @@ pub(crate) fn matmul<T: Real>(x: &[T], weight: &Matrix<T>, y: &mut [T]) -> Resul
             output: y.len(),
         });
     }
+    match weight {
+        Matrix::Panels(weight) => by_panels(x, weight, y),
+        Matrix::Tiles(weight) => {
+            if let (Some(x), Some(y)) = (T::singles(x), T::singles_mut(y)) {
+                weight.multiply(x, y);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Few rows of x pass by the weights once, all cores at different weights; many rows are shared out among the cores.
+fn by_panels<T: Real>(x: &[T], weight: &PanelMatrix<T>, y: &mut [T]) {
+    let (columns, out) = (weight.columns(), weight.rows());
+    let rows = x.len() / columns;
     let block = rows
         .div_ceil(rayon::current_num_threads())
         .next_multiple_of(8)
@@ -43,7 +57,7 @@ pub(crate) fn matmul<T: Real>(x: &[T], weight: &Matrix<T>, y: &mut [T]) -> Resul
                 scratch,
             });
         });
-        return Ok(());
+        return;
     }
     let width = block_panels(weight) * weight.panel_rows();
     let mut blocks: Vec<Block<'_, T>> = (0..out.div_ceil(width))
@@ -59,12 +73,11 @@ pub(crate) fn matmul<T: Real>(x: &[T], weight: &Matrix<T>, y: &mut [T]) -> Resul
     }
     let blocks = blocks.into_par_iter().with_max_len(1);
     blocks.for_each(|block| block.compute(x, weight));
-    Ok(())
 }
 
 /// Enough blocks that a core which is late has little left to do, but none so small that handing it
 /// over takes longer than computing it.
-fn block_panels<T: Real>(weight: &Matrix<T>) -> usize {
+fn block_panels<T: Real>(weight: &PanelMatrix<T>) -> usize {
     let blocks = rayon::current_num_threads() * BLOCKS_PER_THREAD;
     let least = BLOCK_WEIGHTS.div_ceil(weight.columns() * weight.panel_rows());
     weight.panels().div_ceil(blocks).max(least)
@@ -77,7 +90,7 @@ struct Block<'a, T> {
 }
 
 impl<T: Real> Block<'_, T> {
-    fn compute(mut self, x: &[T], weight: &Matrix<T>) {
+    fn compute(mut self, x: &[T], weight: &PanelMatrix<T>) {
         let width = self.y.first().map_or(0, |part| part.len());
         let panels = self.first..self.first + width.div_ceil(weight.panel_rows());
         if self.y.len() <= FEW {
@@ -107,7 +120,7 @@ impl<T: Real> Block<'_, T> {
 
 /// A single stream of weights, which are widened on their way from memory.
 struct Few<'a, 'b, T> {
-    weight: &'a Matrix<T>,
+    weight: &'a PanelMatrix<T>,
     panels: Range<usize>,
     x: &'a [T],
     /// The first panel's answers come first.
@@ -190,7 +203,7 @@ fn write<T: Real, S: Simd, W: Weight<T>, const R: usize>(
 
 /// Panels are widened a part at a time into the first-level cache, and multiplied with all rows.
 struct Rows<'a, T> {
-    weight: &'a Matrix<T>,
+    weight: &'a PanelMatrix<T>,
     panels: Range<usize>,
     x: &'a [T],
     /// The first panel's answers come first.
@@ -302,6 +315,7 @@ const BLOCK_WEIGHTS: usize = 128 << 10;
 
 #[cfg(test)]
 mod tests {
+    use equicrypt_machine::TileUnit;
     use pulp::Arch;
 
     use super::*;
@@ -363,27 +377,54 @@ mod tests {
         let (columns, out) = (352, 50);
         let w = singles(out * columns, 4);
         for storage in STORAGES {
-            let weight = Matrix::new(out, columns, Numbers::new(w.clone()), storage).unwrap();
-            for rows in [2, 3, 4, 7, 8, 9, 40, 131] {
-                let x = singles(rows * columns, 3);
-                let mut together = vec![0.0; rows * out];
-                matmul(&x, &weight, &mut together).unwrap();
-                for (x, together) in x.chunks(columns).zip(together.chunks(out)) {
-                    let mut alone = vec![0.0; out];
-                    matmul(x, &weight, &mut alone).unwrap();
-                    assert_eq!(alone, together, "{storage:?}, {rows} rows");
+            for unit in [None, TileUnit::get()] {
+                let numbers = Numbers::new(w.clone());
+                let weight = Matrix::new_for(unit, out, columns, numbers, storage).unwrap();
+                for rows in [2, 3, 4, 7, 8, 9, 40, 131] {
+                    let x = singles(rows * columns, 3);
+                    let mut together = vec![0.0; rows * out];
+                    matmul(&x, &weight, &mut together).unwrap();
+                    for (x, together) in x.chunks(columns).zip(together.chunks(out)) {
+                        let mut alone = vec![0.0; out];
+                        matmul(x, &weight, &mut alone).unwrap();
+                        assert_eq!(alone, together, "{storage:?}, {unit:?}, {rows} rows");
+                    }
                 }
             }
         }
     }
 
     #[test]
-    fn a_number_counts_the_same_however_it_is_kept() {
+    fn tiles_lose_no_more_than_registers_do() {
+        for (rows, columns, out) in [(1, 576, 130), (7, 1536, 65), (200, 40, 700)] {
+            let (x, w) = (singles(rows * columns, 1), singles(out * columns, 2));
+            let mut worst = [0.0f64; 2];
+            for (unit, worst) in [None, TileUnit::get()].into_iter().zip(&mut worst) {
+                let numbers = Numbers::new(w.clone());
+                let weight = Matrix::new_for(unit, out, columns, numbers, Storage::Half).unwrap();
+                let mut y = vec![f32::NAN; rows * out];
+                matmul(&x, &weight, &mut y).unwrap();
+                let held = held(&weight);
+                for (x, y) in x.chunks(columns).zip(y.chunks(out)) {
+                    for (w, y) in held.chunks(columns).zip(y) {
+                        let products = x.iter().zip(w);
+                        let exact: f64 = products.map(|(x, w)| f64::from(*x) * f64::from(*w)).sum();
+                        *worst = worst.max((exact - f64::from(*y)).abs());
+                    }
+                }
+            }
+            let [registers, tiles] = worst;
+            assert!(registers < 2e-4 && tiles <= 1.5 * registers, "{worst:?}");
+        }
+    }
+
+    #[test]
+    fn registers_count_a_number_the_same_however_it_is_kept() {
         let (rows, columns, out) = (3, 96, 50);
         let x = singles(rows * columns, 3);
         for storage in STORAGES {
             let numbers = Numbers::new(singles(out * columns, 4));
-            let weight = Matrix::new(out, columns, numbers, storage).unwrap();
+            let weight = Matrix::new_for(None, out, columns, numbers, storage).unwrap();
             let full = Numbers::Full(held(&weight));
             let full = Matrix::new(out, columns, full, Storage::Exact).unwrap();
             let [mut found, mut expected] = [(); 2].map(|()| vec![0.0; rows * out]);
@@ -402,7 +443,9 @@ mod tests {
         for storage in STORAGES {
             let new = |arch| {
                 let numbers = Numbers::new(values(out * columns, 6));
-                Matrix::new_for(arch, out, columns, numbers, storage).unwrap()
+                PanelMatrix::new(arch, out, columns, numbers, storage)
+                    .map(Matrix::Panels)
+                    .unwrap()
             };
             let best = new(Arch::new());
             for rows in (1..20).chain([150]) {

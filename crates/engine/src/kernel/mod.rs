@@ -12,10 +12,11 @@ mod memory;
 mod norm;
 mod numbers;
 mod packed;
+mod panel_matrix;
 mod panels;
-mod prefetch;
 mod real;
 mod stream;
+mod tile_matrix;
 
 pub(crate) use attention::{Attention, Sight, attend};
 pub(crate) use awake::awake;

@@ -3,12 +3,12 @@ use std::marker::PhantomData;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
-use super::matrix::Lanes;
 use super::memory::Aligned;
+use super::panel_matrix::Lanes;
 use super::panels::{PANEL_VECTORS, Panels, Product, Strided, multiply};
-use super::prefetch::Lines;
 use super::{Matrix, Real};
 use crate::Error;
+use equicrypt_machine::Lines;
 
 /// W and b of y = x W^T + b, laid out for products with many rows; see [`Panels`]. Always in full: many rows are bound by
 /// arithmetic, not by the memory.

@@ -3,7 +3,7 @@ use std::ops::Range;
 use pulp::Simd;
 
 use super::Real;
-use super::prefetch::Lines;
+use equicrypt_machine::Lines;
 
 /// A matrix `[depth, width]` cut into panels of neighbouring columns, which stand one after the other, each row by row. A
 /// panel is [`PANEL_VECTORS`] registers wide, the last one as many as it needs; what fills it up is arbitrary.

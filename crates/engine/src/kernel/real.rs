@@ -38,6 +38,10 @@ pub(crate) trait Real:
     fn of_values(values: &Values) -> Option<&[Self]>;
     /// The same, without a copy.
     fn from_values(values: Values) -> Option<Vec<Self>>;
+    /// The numbers, if they are f32.
+    fn singles(values: &[Self]) -> Option<&[f32]>;
+    /// The same, to be written.
+    fn singles_mut(values: &mut [Self]) -> Option<&mut [f32]>;
     /// Numbers in a register.
     fn lanes<S: Simd>() -> usize;
     /// Whole vectors, and the rest.
@@ -120,7 +124,7 @@ impl<T: Real> Weight<T> for i8 {
 }
 
 macro_rules! real {
-    ($real:ty, $values:ident, $vectors:ident, $as:ident, $as_mut:ident, $splat:ident, $mul:ident, $mul_add:ident, $add:ident, $exp:path, $normal:path) => {
+    ($real:ty, $singles:expr, $singles_mut:expr, $values:ident, $vectors:ident, $as:ident, $as_mut:ident, $splat:ident, $mul:ident, $mul_add:ident, $add:ident, $exp:path, $normal:path) => {
         impl Real for $real {
             type Vector<S: Simd> = S::$vectors;
 
@@ -155,6 +159,14 @@ macro_rules! real {
                     Values::$values(values) => Some(values),
                     _ => None,
                 }
+            }
+
+            fn singles(values: &[Self]) -> Option<&[f32]> {
+                $singles(values)
+            }
+
+            fn singles_mut(values: &mut [Self]) -> Option<&mut [f32]> {
+                $singles_mut(values)
             }
 
             #[inline(always)]
@@ -254,6 +266,8 @@ macro_rules! real {
 
 real!(
     f32,
+    Some,
+    Some,
     F32,
     f32s,
     as_simd_f32s,
@@ -267,6 +281,8 @@ real!(
 );
 real!(
     f64,
+    |_| None,
+    |_| None,
     F64,
     f64s,
     as_simd_f64s,

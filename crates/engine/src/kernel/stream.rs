@@ -1,10 +1,10 @@
 use pulp::Simd;
 
 use super::Real;
-use super::matrix::{BLOCK, Panel, scale};
+use super::panel_matrix::{BLOCK, Panel, scale};
 use super::panels::PANEL_VECTORS;
-use super::prefetch::Lines;
 use super::real::Weight;
+use equicrypt_machine::Lines;
 
 /// Sums for a panel.
 pub(super) type Sums<T, S> = [<T as Real>::Vector<S>; PANEL_VECTORS];

@@ -1,11 +1,10 @@
-//! The only unsafe code: an instruction that has no safe name.
 #![allow(unsafe_code)]
 
 use std::marker::PhantomData;
 
 /// Neighbouring cache lines that will be wanted soon.
 #[derive(Clone, Copy)]
-pub(super) struct Lines<'a> {
+pub struct Lines<'a> {
     start: *const u8,
     count: usize,
     of: PhantomData<&'a [u8]>,
@@ -13,13 +12,13 @@ pub(super) struct Lines<'a> {
 
 impl<'a> Lines<'a> {
     /// None.
-    pub(super) fn none() -> Self {
+    pub fn none() -> Self {
         Self::of::<u8>(&[])
     }
 
     /// Those in which `values` lie.
     #[inline(always)]
-    pub(super) fn of<V>(values: &'a [V]) -> Self {
+    pub fn of<V>(values: &'a [V]) -> Self {
         Self {
             start: values.as_ptr().cast(),
             count: size_of_val(values).div_ceil(LINE),
@@ -29,7 +28,7 @@ impl<'a> Lines<'a> {
 
     /// One of so many equal parts of them.
     #[inline(always)]
-    pub(super) fn part(self, index: usize, parts: usize) -> Self {
+    pub fn part(self, index: usize, parts: usize) -> Self {
         let size = self.count.div_ceil(parts.max(1));
         let first = (index * size).min(self.count);
         Self {
@@ -41,26 +40,26 @@ impl<'a> Lines<'a> {
 
     /// How many in each of so many steps.
     #[inline(always)]
-    pub(super) fn in_each_of(self, steps: usize) -> usize {
+    pub fn in_each_of(self, steps: usize) -> usize {
         self.count.div_ceil(steps.max(1))
     }
 
     /// By how many bytes to go on in each of so many steps.
     #[inline(always)]
-    pub(super) fn stride(self, steps: usize) -> usize {
+    pub fn stride(self, steps: usize) -> usize {
         (self.count * LINE).div_ceil(steps.max(1))
     }
 
     /// Asks for one of them, without waiting for it; does nothing if there are not so many, or where the processor has no such
     /// instruction.
     #[inline(always)]
-    pub(super) fn fetch(self, index: usize) {
+    pub fn fetch(self, index: usize) {
         self.fetch_at(index * LINE);
     }
 
     /// The same for all of them.
     #[inline(always)]
-    pub(super) fn fetch_all(self) {
+    pub fn fetch_all(self) {
         for index in 0..self.count {
             fetch(self.start.wrapping_add(index * LINE));
         }
@@ -68,7 +67,7 @@ impl<'a> Lines<'a> {
 
     /// The same for the one at so many bytes from the first.
     #[inline(always)]
-    pub(super) fn fetch_at(self, offset: usize) {
+    pub fn fetch_at(self, offset: usize) {
         if offset < self.count * LINE {
             fetch(self.start.wrapping_add(offset));
         }
