@@ -2,8 +2,9 @@
 //!
 //! [`Lines`] asks for cache lines before they are wanted. [`TileUnit`] multiplies matrix tiles where the processor can (Intel's
 //! AMX, Software Developer's Manual, volume 1, chapter 18): [`halves`] for numbers of 32 bits that are taken
-//! apart into bfloat16.
+//! apart into bfloat16, [`bytes`] for integers.
 
+pub mod bytes;
 pub mod halves;
 mod lines;
 mod unit;

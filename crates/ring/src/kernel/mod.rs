@@ -13,42 +13,48 @@
 
 mod pack;
 mod tile;
+mod unit;
 
 use std::ops::Range;
 
+use equicrypt_machine::TileUnit;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use crate::{Error, IntegerWeights, Modulus, PRIMES, Residues};
 use pack::{Aligned, Queries, lanes, panels};
 use tile::{Panel, Sums, multiply};
+use unit::TileWeights;
 
-/// The integer weights of a linear layer as products need them: in panels of neighbouring outputs, input by input.
+/// The integer weights of a linear layer as products need them on this machine.
 pub struct PackedWeights {
-    /// The instructions whose registers the panels are made for.
-    arch: Arch,
     inputs: usize,
     outputs: usize,
-    /// Outputs in a panel.
-    width: usize,
-    values: Vec<i16>,
+    kept: Kept,
+}
+
+enum Kept {
+    Panels(Panels),
+    Tiles(TileWeights),
 }
 
 impl PackedWeights {
     /// Packs them for this machine.
     #[must_use]
     pub fn new(weights: &IntegerWeights) -> Self {
-        Self::new_for(Arch::new(), weights)
+        let tiles = TileUnit::get().and_then(|unit| TileWeights::new(unit, weights));
+        let kept = tiles.map_or_else(
+            || Kept::Panels(Panels::new(Arch::new(), weights)),
+            Kept::Tiles,
+        );
+        Self::of(kept, weights)
     }
 
-    fn new_for(arch: Arch, weights: &IntegerWeights) -> Self {
-        let width = VECTORS * arch.dispatch(lanes());
+    fn of(kept: Kept, weights: &IntegerWeights) -> Self {
         Self {
-            arch,
             inputs: weights.inputs(),
             outputs: weights.outputs(),
-            width,
-            values: panels(weights, width),
+            kept,
         }
     }
 
@@ -84,40 +90,82 @@ impl PackedWeights {
         let (of_queries, of_answers) = (2 * GROUP * self.inputs, 2 * GROUP * self.outputs);
         let groups = queries.values().chunks(of_queries);
         for (queries, answers) in groups.zip(answers.values_mut().chunks_mut(of_answers)) {
-            self.group(&Queries::new(queries, self.inputs, CHUNK), answers);
+            match &self.kept {
+                Kept::Panels(panels) => {
+                    let queries = Queries::new(queries, self.inputs, CHUNK);
+                    let compute = |block: Block<'_>| panels.compute(&queries, block);
+                    self.share_out(panels.width, LEAST_PRODUCTS, answers, compute);
+                }
+                Kept::Tiles(tiles) => {
+                    let rows = tiles.rows(queries);
+                    let compute = |block: Block<'_>| tiles.compute(&rows, block);
+                    self.share_out(unit::WIDTH, unit::LEAST_PRODUCTS, answers, compute);
+                }
+            }
         }
         Ok(answers)
     }
 
-    fn group(&self, queries: &Queries, answers: &mut [u32]) {
-        let total = self.outputs.div_ceil(self.width);
-        let least = (LEAST_PRODUCTS / (queries.rows() * self.inputs * self.width)).max(1);
+    /// Panels of `width` outputs, shared out among the cores.
+    fn share_out(
+        &self,
+        width: usize,
+        least_products: usize,
+        answers: &mut [u32],
+        compute: impl Fn(Block<'_>) + Sync + Send,
+    ) {
+        let rows = answers.len() / self.outputs;
+        let total = self.outputs.div_ceil(width);
+        let least = (least_products / (rows * self.inputs * width)).max(1);
         let share = total.div_ceil(rayon::current_num_threads() * BLOCKS_PER_THREAD);
         let each = share.max(least);
         let mut blocks: Vec<Block<'_>> = (0..total.div_ceil(each))
             .map(|block| Block {
                 panels: block * each..((block + 1) * each).min(total),
-                out: Vec::with_capacity(queries.rows()),
+                out: Vec::with_capacity(rows),
             })
             .collect();
         // A row of answers for each row of residues.
         for half in answers.chunks_exact_mut(self.outputs) {
-            let parts = half.chunks_mut(each * self.width);
+            let parts = half.chunks_mut(each * width);
             for (block, part) in blocks.iter_mut().zip(parts) {
                 block.out.push(part);
             }
         }
-        let compute = |block: Block<'_>| {
-            self.arch.dispatch(Compute {
-                weights: self,
-                queries,
-                block,
-            });
-        };
         match blocks.len() {
             1 => blocks.into_iter().for_each(compute),
             _ => blocks.into_par_iter().with_max_len(1).for_each(compute),
         }
+    }
+}
+
+/// Weights in panels of neighbouring outputs, input by input.
+struct Panels {
+    /// The instructions whose registers the panels are made for.
+    arch: Arch,
+    inputs: usize,
+    /// Outputs in a panel.
+    width: usize,
+    values: Vec<i16>,
+}
+
+impl Panels {
+    fn new(arch: Arch, weights: &IntegerWeights) -> Self {
+        let width = VECTORS * arch.dispatch(lanes());
+        Self {
+            arch,
+            inputs: weights.inputs(),
+            width,
+            values: panels(weights, width),
+        }
+    }
+
+    fn compute(&self, queries: &Queries, block: Block<'_>) {
+        self.arch.dispatch(Compute {
+            weights: self,
+            queries,
+            block,
+        });
     }
 
     /// The weights from the inputs of `chunk` to the outputs of a panel.
@@ -134,7 +182,7 @@ struct Block<'a> {
 }
 
 struct Compute<'a, 'b> {
-    weights: &'a PackedWeights,
+    weights: &'a Panels,
     queries: &'a Queries,
     block: Block<'b>,
 }
