@@ -7,6 +7,7 @@
 pub mod bytes;
 pub mod halves;
 mod lines;
+mod tile;
 mod unit;
 
 pub use lines::Lines;

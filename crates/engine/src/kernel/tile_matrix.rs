@@ -27,7 +27,7 @@ impl TileMatrix {
             return None;
         }
         let of_panel = columns.div_ceil(DEPTH) * PANEL;
-        let mut tiles = vec![Tile::ZERO; rows.div_ceil(PANEL_ROWS) * of_panel];
+        let mut tiles = vec![Tile::zeros(); rows.div_ceil(PANEL_ROWS) * of_panel];
         let panels = tiles.par_chunks_mut(of_panel);
         panels
             .zip(values.par_chunks(PANEL_ROWS * columns))
@@ -118,7 +118,6 @@ impl TileMatrix {
         let of_panel = self.depth() * PANEL;
         let weights = Weights {
             tiles: &self.tiles[outputs.start / PANEL_ROWS * of_panel..],
-            parts: 1,
             outputs: outputs.len(),
         };
         Arch::new().dispatch(Multiply {

@@ -4,42 +4,41 @@
 mod drive;
 #[cfg(target_arch = "x86_64")]
 mod on_unit;
-mod rows;
 mod slowly;
 #[cfg(test)]
 mod tests;
 
-pub use rows::Rows;
-
 use crate::TileUnit;
+use crate::tile;
+pub use crate::tile::ROWS;
 use drive::drive;
 #[cfg(target_arch = "x86_64")]
 use on_unit::Configured;
 use slowly::Slowly;
 
-/// Sixteen rows of a matrix, sixty-four neighbours of each; or, as a tile of weights, the weights from sixty-four inputs to sixteen
-/// outputs, row k holding those of four inputs from 4 k on in turn.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-pub struct Tile(pub [[u8; DEPTH]; ROWS]);
-
-impl Tile {
-    /// Zeros.
-    pub const ZERO: Self = Self([[0; DEPTH]; ROWS]);
-
-    /// Where the weight from an input to an output is.
-    #[inline(always)]
-    #[must_use]
-    pub fn place(input: usize, output: usize) -> (usize, usize) {
-        (input / 4, output * 4 + input % 4)
-    }
-}
+/// A tile of bytes.
+pub type Tile = tile::Tile<u8, DEPTH>;
 
 /// A weight is 256 times the second, a signed byte, and the first, an unsigned one.
 #[inline(always)]
 #[must_use]
 pub fn parts(weight: i16) -> [u8; 2] {
     weight.to_le_bytes()
+}
+
+/// Rows of x, in bytes.
+pub type Rows = tile::Rows<u8, DEPTH, BYTES>;
+
+impl Rows {
+    /// Takes rows of so many inputs in place of what was there.
+    ///
+    /// # Panics
+    /// If there are no inputs, or more than [`MOST_INPUTS`].
+    #[inline(always)]
+    pub fn set(&mut self, x: &[u32], inputs: usize) {
+        assert!(inputs <= MOST_INPUTS, "{inputs} inputs");
+        self.take(x, inputs, u32::to_le_bytes);
+    }
 }
 
 /// Weights from all inputs to some outputs.
@@ -75,8 +74,6 @@ pub fn multiply_slowly(x: &Rows, weights: Weights<'_>, y: &mut [i64], stride: us
     drive(x, weights, y, stride, |_| Slowly);
 }
 
-/// Rows of a tile of x, and outputs of a tile of weights.
-pub const ROWS: usize = 16;
 /// Inputs of a tile.
 pub const DEPTH: usize = 64;
 /// Tiles of neighbouring outputs that stand beside each other.
@@ -85,7 +82,5 @@ pub const PANEL: usize = 2;
 pub const MOST_INPUTS: usize = 1 << 16;
 /// Bytes of a number of x.
 const BYTES: usize = 4;
-/// So many rows have room in one tile with all their bytes.
-const STACKED: usize = ROWS / BYTES;
 /// Inputs, in tiles, whose products are added in 32 bits: two of 255 255 for each, 2^14 255^2 2 < 2^31.
 const MOST_DEPTH: usize = (1 << 14) / DEPTH;

@@ -36,7 +36,7 @@ impl Case {
             })
             .collect();
         let depth = inputs.div_ceil(DEPTH);
-        let mut weights = vec![Tile::ZERO; outputs.div_ceil(PANEL * ROWS) * depth * PANEL * 2];
+        let mut weights = vec![Tile::zeros(); outputs.div_ceil(PANEL * ROWS) * depth * PANEL * 2];
         for (index, weight) in w.iter().enumerate() {
             let (output, input) = (index / inputs, index % inputs);
             let tile = output / ROWS;

@@ -9,12 +9,7 @@ pub(super) fn drive<M: Multiplier>(
     stride: usize,
     make: impl FnOnce(usize) -> M,
 ) {
-    let (depth, parts) = (x.depth, weights.parts);
-    let pairs = match parts {
-        1 => PAIRS_OF_ONE,
-        PARTS => PAIRS_OF_THREE,
-        _ => panic!("a weight of {parts} parts"),
-    };
+    let depth = x.depth;
     if x.count == 0 || weights.outputs == 0 {
         return;
     }
@@ -24,11 +19,10 @@ pub(super) fn drive<M: Multiplier>(
     });
     let mut sums = Sums([[[0.0; ROWS]; ROWS]; PANEL]);
     let mut totals = sums;
-    let of_panel = depth * PANEL * parts;
+    let of_panel = depth * PANEL;
     for (panel, first) in (0..weights.outputs).step_by(PANEL * ROWS).enumerate() {
         let tiles = &weights.tiles[panel * of_panel..][..of_panel];
-        let chain =
-            |output: usize, part| Chain::new(&tiles[output * parts + part..], PANEL * parts);
+        let chain = |output: usize| Chain::new(&tiles[output..], PANEL);
         let mut out = Out {
             y,
             stride,
@@ -36,12 +30,10 @@ pub(super) fn drive<M: Multiplier>(
             outputs: weights.outputs,
         };
         if x.stacked() {
-            for w in (0..parts).rev() {
-                let weights = [0, 1, 2, 3].map(|output| chain(output, w));
-                multiplier.one_by_four(depth, Chain::new(&x.tiles, 1), weights, &mut sums);
-                for part in (0..PARTS - w).rev() {
-                    add_stacked(&sums, &mut totals, (w, part) == pairs[0], part, x.count);
-                }
+            let weights = [0, 1, 2, 3].map(chain);
+            multiplier.one_by_four(depth, Chain::new(&x.tiles, 1), weights, &mut sums);
+            for (turn, part) in SMALLEST_FIRST.into_iter().enumerate() {
+                add_stacked(&sums, &mut totals, turn == 0, part, x.count);
             }
             (0..PANEL).for_each(|tile| out.write(0, first + tile * ROWS, &totals.0[tile]));
             continue;
@@ -51,9 +43,9 @@ pub(super) fn drive<M: Multiplier>(
         let count = x.count.div_ceil(ROWS);
         for half in 0..2 {
             for tile in (0..count - count % 2).step_by(2) {
-                for (turn, (w, part)) in pairs.iter().enumerate() {
-                    let x = [tile, tile + 1].map(|tile| of_tile(tile, *part));
-                    let weights = [2 * half, 2 * half + 1].map(|output| chain(output, *w));
+                for (turn, part) in SMALLEST_FIRST.into_iter().enumerate() {
+                    let x = [tile, tile + 1].map(|tile| of_tile(tile, part));
+                    let weights = [2 * half, 2 * half + 1].map(chain);
                     multiplier.two_by_two(depth, x, weights, &mut sums);
                     add(&sums, &mut totals, turn == 0);
                 }
@@ -64,9 +56,9 @@ pub(super) fn drive<M: Multiplier>(
             }
         }
         if count % 2 == 1 {
-            for (turn, (w, part)) in pairs.iter().enumerate() {
-                let weights = [0, 1, 2, 3].map(|output| chain(output, *w));
-                multiplier.one_by_four(depth, of_tile(count - 1, *part), weights, &mut sums);
+            for (turn, part) in SMALLEST_FIRST.into_iter().enumerate() {
+                let weights = [0, 1, 2, 3].map(chain);
+                multiplier.one_by_four(depth, of_tile(count - 1, part), weights, &mut sums);
                 add(&sums, &mut totals, turn == 0);
             }
             for (tile, totals) in totals.0.iter().enumerate() {
@@ -76,10 +68,8 @@ pub(super) fn drive<M: Multiplier>(
     }
 }
 
-/// The parts of a weight and of x whose product is added, in turn: the smallest come first. What is left out is below 2^-23 of the
-/// whole.
-const PAIRS_OF_ONE: &[(usize, usize)] = &[(0, 2), (0, 1), (0, 0)];
-const PAIRS_OF_THREE: &[(usize, usize)] = &[(2, 0), (1, 1), (1, 0), (0, 2), (0, 1), (0, 0)];
+/// In what order sums of the parts of x are added up.
+const SMALLEST_FIRST: [usize; PARTS] = [2, 1, 0];
 
 #[inline(always)]
 fn add(sums: &Sums, totals: &mut Sums, first: bool) {

@@ -1,39 +1,23 @@
 //! Products of numbers of 32 bits by a unit that knows bfloat16 only, without losing a bit of them: a number of 24
-//! significant bits is the sum of three of eight, so x w is the sum of a few products of such parts, each exact in f32.
+//! significant bits is the sum of three of eight, so its product with a bfloat16 is the sum of three products, each exact in f32.
 
 mod drive;
 #[cfg(target_arch = "x86_64")]
 mod on_unit;
-mod rows;
 mod slowly;
 #[cfg(test)]
 mod tests;
 
-pub use rows::Rows;
-
 use crate::TileUnit;
+use crate::tile;
+pub use crate::tile::ROWS;
 use drive::drive;
 #[cfg(target_arch = "x86_64")]
 use on_unit::Configured;
 use slowly::Slowly;
 
-/// The bits of bfloat16s: sixteen rows of a matrix, thirty-two neighbours of each; or, as a tile of weights, the weights from
-/// thirty-two inputs to sixteen outputs, row k holding those of inputs 2 k and 2 k + 1 in turn.
-#[derive(Clone, Copy)]
-#[repr(C, align(64))]
-pub struct Tile(pub [[u16; DEPTH]; ROWS]);
-
-impl Tile {
-    /// Zeros.
-    pub const ZERO: Self = Self([[0; DEPTH]; ROWS]);
-
-    /// Where the weight from an input to an output is.
-    #[inline(always)]
-    #[must_use]
-    pub fn place(input: usize, output: usize) -> (usize, usize) {
-        (input / 2, output * 2 + input % 2)
-    }
-}
+/// A tile of the bits of bfloat16s.
+pub type Tile = tile::Tile<u16, DEPTH>;
 
 /// What a number of 32 bits is the sum of, the largest first: the bits of three bfloat16s. Exact for every number between 2^-102
 /// and 2^127; the unit takes parts below 2^-126 for zero. What is no number, or infinite, or rounds to that, is not finite in one of them.
@@ -47,21 +31,32 @@ pub fn parts(value: f32) -> [u16; PARTS] {
     [first, second, third.to_bits()].map(|bits| (bits >> 16) as u16)
 }
 
-/// The bits of the nearest bfloat16, ties to even: parts that were cut off would all have the number's sign, and so would the
-/// products that are left out.
+/// The bits of the nearest bfloat16, ties to even: so parts are as small as they can be.
 #[inline(always)]
 fn nearest(value: f32) -> u32 {
     let bits = value.to_bits();
     bits.wrapping_add(0x7fff + (bits >> 16 & 1)) & 0xffff_0000
 }
 
+/// Rows of x, in parts.
+pub type Rows = tile::Rows<u16, DEPTH, PARTS>;
+
+impl Rows {
+    /// Takes rows of so many inputs in place of what was there.
+    ///
+    /// # Panics
+    /// If there are no inputs.
+    #[inline(always)]
+    pub fn set(&mut self, x: &[f32], inputs: usize) {
+        self.take(x, inputs, parts);
+    }
+}
+
 /// Weights from all inputs to some outputs.
 #[derive(Clone, Copy)]
 pub struct Weights<'a> {
-    /// `[panels, depth, PANEL, parts]`.
+    /// `[panels, depth, PANEL]`.
     pub tiles: &'a [Tile],
-    /// One, for weights that are bfloat16s, or [`PARTS`].
-    pub parts: usize,
     /// How many outputs count.
     pub outputs: usize,
 }
@@ -90,13 +85,9 @@ pub fn multiply_slowly(x: &Rows, weights: Weights<'_>, y: &mut [f32], stride: us
     drive(x, weights, y, stride, |_| Slowly);
 }
 
-/// Rows of a tile of x, and outputs of a tile of weights.
-pub const ROWS: usize = 16;
 /// Inputs of a tile.
 pub const DEPTH: usize = 32;
 /// bfloat16s in a number of 32 bits.
 pub const PARTS: usize = 3;
 /// Tiles of neighbouring outputs that stand beside each other.
 pub const PANEL: usize = 4;
-/// So many rows have room in one tile with all their parts.
-const STACKED: usize = ROWS / PARTS;

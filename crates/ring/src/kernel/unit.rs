@@ -27,7 +27,7 @@ impl TileWeights {
             return None;
         }
         let of_panel = inputs.div_ceil(DEPTH) * PANEL * 2;
-        let mut tiles = vec![Tile::ZERO; outputs.div_ceil(WIDTH) * of_panel];
+        let mut tiles = vec![Tile::zeros(); outputs.div_ceil(WIDTH) * of_panel];
         let panels = tiles.par_chunks_mut(of_panel).enumerate();
         panels.for_each(|(panel, tiles)| {
             for output in panel * WIDTH..outputs.min((panel + 1) * WIDTH) {
