@@ -100,15 +100,18 @@ fn either<T: Real, S: Simd, const R: usize, const C: usize>(
     first: usize,
     row: usize,
 ) -> usize {
-    match product.x.rows <= FETCHED {
-        true => tile::<T, S, R, C, true>(simd, product, first, row),
-        false => tile::<T, S, R, C, false>(simd, product, first, row),
+    // Compilers leave what they do not unroll, and all sums with it, in memory.
+    match (product.x.rows <= FETCHED, R < 8) {
+        (true, true) => tile::<T, S, R, C, UNROLLED, true>(simd, product, first, row),
+        (false, true) => tile::<T, S, R, C, UNROLLED, false>(simd, product, first, row),
+        (true, false) => tile::<T, S, R, C, 1, true>(simd, product, first, row),
+        (false, false) => tile::<T, S, R, C, 1, false>(simd, product, first, row),
     }
 }
 
-/// `R` rows and `C` registers of columns; returns `R`.
+/// `R` rows and `C` registers of columns, `U` inputs between two jumps; returns `R`.
 #[inline(always)]
-fn tile<T: Real, S: Simd, const R: usize, const C: usize, const F: bool>(
+fn tile<T: Real, S: Simd, const R: usize, const C: usize, const U: usize, const F: bool>(
     simd: S,
     product: &mut Product<'_, T>,
     first: usize,
@@ -143,14 +146,14 @@ fn tile<T: Real, S: Simd, const R: usize, const C: usize, const F: bool>(
             sums.copy_from_slice(&T::vectors::<S>(room).0[..C]);
         }
     }
-    let (panel, panel_rest) = panel.as_chunks::<UNROLLED>();
+    let (panel, panel_rest) = panel.as_chunks::<U>();
     let tiles = product.x.rows.div_ceil(R);
     let next = product.next.part(row / R, tiles);
     let step = next.in_each_of(panel.len());
     let mut x_rests = [[].as_slice(); R];
     let mut x_chunks = [[].as_slice(); R];
     for r in 0..R {
-        (x_chunks[r], x_rests[r]) = x[r].as_chunks::<UNROLLED>();
+        (x_chunks[r], x_rests[r]) = x[r].as_chunks::<U>();
         x_chunks[r] = &x_chunks[r][..panel.len()];
     }
     for (k, panel) in panel.iter().enumerate() {
@@ -159,7 +162,7 @@ fn tile<T: Real, S: Simd, const R: usize, const C: usize, const F: bool>(
                 next.fetch(k * step + line);
             }
         }
-        for u in 0..UNROLLED {
+        for u in 0..U {
             for r in 0..R {
                 let x = T::splat(simd, x_chunks[r][k][u]);
                 for c in 0..C {
@@ -201,7 +204,7 @@ fn tile<T: Real, S: Simd, const R: usize, const C: usize, const F: bool>(
 
 /// Up to so many rows, what comes next is fetched meanwhile.
 const FETCHED: usize = 24;
-/// Inputs between two jumps.
+/// Inputs between two jumps, where there are few sums.
 const UNROLLED: usize = 4;
 /// Registers in a row of a panel.
 pub(super) const PANEL_VECTORS: usize = 3;
