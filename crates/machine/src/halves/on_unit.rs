@@ -21,6 +21,7 @@ macro_rules! ahead {
         )
     };
 }
+
 /// The unit, with the shapes of its tiles set: tiles 0 to 3 are sums and 4 and 5 of x, with so many rows; 6 and 7 are of weights.
 pub(super) struct Configured {
     _shaped: Shaped,
