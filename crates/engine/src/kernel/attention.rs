@@ -1,12 +1,12 @@
 use std::ops::Range;
 
+use equicrypt_machine::Lines;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
 use super::Real;
 use super::elementwise::cap;
 use crate::decoder::{PAGE, Pages};
-use equicrypt_machine::Lines;
 
 /// The queries of one sequence's new tokens, and where their contexts go.
 pub(crate) struct Attention<'a, T> {

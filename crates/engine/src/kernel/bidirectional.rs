@@ -1,3 +1,4 @@
+use equicrypt_machine::Lines;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -5,7 +6,6 @@ use super::Real;
 use super::attention::powers;
 use super::memory::part;
 use super::panels::{PANEL_VECTORS, Panels, Product, Strided, multiply};
-use equicrypt_machine::Lines;
 
 /// Attention inside texts: every token sees every other one of its text, or those at less than `window` from it.
 pub(crate) struct WithinTexts<'a, T> {

@@ -1,5 +1,6 @@
 use std::ops::Range;
 
+use equicrypt_machine::Lines;
 use pulp::{Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -10,11 +11,10 @@ use super::real::Weight;
 use super::stream::{stream, widen};
 use super::{Matrix, Real};
 use crate::Error;
-use equicrypt_machine::Lines;
 
 /// y = x W^T, with x `[n, columns]` and y `[n, rows]`.
 ///
-/// However many rows there are, each sum is one chain in the order of the inputs.
+/// Each answer depends on its own row and output alone, bit for bit, however many there are.
 pub(crate) fn matmul<T: Real>(x: &[T], weight: &Matrix<T>, y: &mut [T]) -> Result<(), Error> {
     let (columns, out) = (weight.columns(), weight.rows());
     let rows = x.len() / columns;
@@ -28,9 +28,10 @@ pub(crate) fn matmul<T: Real>(x: &[T], weight: &Matrix<T>, y: &mut [T]) -> Resul
     match weight {
         Matrix::Panels(weight) => by_panels(x, weight, y),
         Matrix::Tiles(weight) => {
-            if let (Some(x), Some(y)) = (T::singles(x), T::singles_mut(y)) {
-                weight.multiply(x, y);
-            }
+            let (Some(x), Some(y)) = (T::singles(x), T::singles_mut(y)) else {
+                unreachable!("tiles are only made of matrices in f32");
+            };
+            weight.multiply(x, y);
         }
     }
     Ok(())
@@ -59,28 +60,35 @@ fn by_panels<T: Real>(x: &[T], weight: &PanelMatrix<T>, y: &mut [T]) {
         });
         return;
     }
-    let width = block_panels(weight) * weight.panel_rows();
-    let mut blocks: Vec<Block<'_, T>> = (0..out.div_ceil(width))
-        .map(|block| Block {
-            first: block * width / weight.panel_rows(),
-            y: Vec::with_capacity(rows),
-        })
+    let of_panel = weight.panel_rows();
+    let width = block_panels(weight.panels(), of_panel * columns) * of_panel;
+    let strips = strips(y, out, width).into_par_iter().enumerate();
+    strips.with_max_len(1).for_each(|(strip, y)| {
+        let first = strip * width / weight.panel_rows();
+        Block { first, y }.compute(x, weight);
+    });
+}
+
+/// Rows of y `[n, out]`, `width` neighbours of each at a time.
+pub(super) fn strips<V>(y: &mut [V], out: usize, width: usize) -> Vec<Vec<&mut [V]>> {
+    let rows = y.len() / out;
+    let mut strips: Vec<_> = (0..out.div_ceil(width))
+        .map(|_| Vec::with_capacity(rows))
         .collect();
     for row in y.chunks_exact_mut(out) {
-        for (block, part) in blocks.iter_mut().zip(row.chunks_mut(width)) {
-            block.y.push(part);
+        for (strip, part) in strips.iter_mut().zip(row.chunks_mut(width)) {
+            strip.push(part);
         }
     }
-    let blocks = blocks.into_par_iter().with_max_len(1);
-    blocks.for_each(|block| block.compute(x, weight));
+    strips
 }
 
 /// Enough blocks that a core which is late has little left to do, but none so small that handing it
 /// over takes longer than computing it.
-fn block_panels<T: Real>(weight: &PanelMatrix<T>) -> usize {
+pub(super) fn block_panels(panels: usize, weights_of_panel: usize) -> usize {
     let blocks = rayon::current_num_threads() * BLOCKS_PER_THREAD;
-    let least = BLOCK_WEIGHTS.div_ceil(weight.columns() * weight.panel_rows());
-    weight.panels().div_ceil(blocks).max(least)
+    let least = BLOCK_WEIGHTS.div_ceil(weights_of_panel);
+    panels.div_ceil(blocks).max(least)
 }
 
 /// Some neighbouring panels from `first` on, and for each row of x the place of their answers.
@@ -306,8 +314,8 @@ impl<'a, T: Real> Rows<'a, T> {
 /// Up to so many rows are streamed.
 const FEW: usize = 4;
 /// From so many for each core on, rows are shared out, at most [`MOST_ROWS`] at a time.
-const LEAST_ROWS: usize = 48;
-const MOST_ROWS: usize = 128;
+pub(super) const LEAST_ROWS: usize = 48;
+pub(super) const MOST_ROWS: usize = 128;
 /// A part of a widened panel, in the first-level cache beside some rows of x.
 const WIDENED_BYTES: usize = 24 << 10;
 const BLOCKS_PER_THREAD: usize = 4;

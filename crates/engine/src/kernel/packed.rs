@@ -1,5 +1,6 @@
 use std::marker::PhantomData;
 
+use equicrypt_machine::Lines;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -8,7 +9,6 @@ use super::panel_matrix::Lanes;
 use super::panels::{PANEL_VECTORS, Panels, Product, Strided, multiply};
 use super::{Matrix, Real};
 use crate::Error;
-use equicrypt_machine::Lines;
 
 /// W and b of y = x W^T + b, laid out for products with many rows; see [`Panels`]. Always in full: many rows are bound by
 /// arithmetic, not by the memory.

@@ -1,4 +1,5 @@
 use equicrypt_checkpoint::gguf::GgmlType;
+use equicrypt_machine::Lines;
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
@@ -6,7 +7,6 @@ use super::memory::Aligned;
 use super::panels::PANEL_VECTORS;
 use super::real::Weight;
 use super::{Numbers, Real, Storage};
-use equicrypt_machine::Lines;
 
 /// A weight matrix `[rows, columns]`, cut into panels of neighbouring rows that stand one after the other, each column by
 /// column: what leads from one input to a panel of outputs is read as it lies. A panel is [`PANEL_VECTORS`] registers wide; what
@@ -228,25 +228,6 @@ mod tests {
         let mut values = vec![0.0; matrix.columns()];
         matrix.each_of_row(row, &mut values, |to, from| *to = from);
         values
-    }
-
-    #[test]
-    fn rows_come_back_as_they_were() {
-        for (rows, columns) in [(1, 1), (5, 3), (24, 7), (49, 40), (130, 64)] {
-            let exact: Vec<f32> = (0..rows * columns).map(|i| i as f32 * 0.37 - 3.0).collect();
-            let halves: Vec<f32> = exact
-                .iter()
-                .map(|v| f32::from_bits(v.to_bits() & 0xffff_0000))
-                .collect();
-            for values in [exact, halves] {
-                let numbers = Numbers::new(values.clone());
-                let matrix =
-                    PanelMatrix::new(Arch::new(), rows, columns, numbers, Storage::Exact).unwrap();
-                for (index, expected) in values.chunks(columns).enumerate() {
-                    assert_eq!(row(&matrix, index), expected);
-                }
-            }
-        }
     }
 
     #[test]

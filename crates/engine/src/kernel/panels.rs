@@ -1,9 +1,9 @@
 use std::ops::Range;
 
+use equicrypt_machine::Lines;
 use pulp::Simd;
 
 use super::Real;
-use equicrypt_machine::Lines;
 
 /// A matrix `[depth, width]` cut into panels of neighbouring columns, which stand one after the other, each row by row. A
 /// panel is [`PANEL_VECTORS`] registers wide, the last one as many as it needs; what fills it up is arbitrary.

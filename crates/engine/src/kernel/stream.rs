@@ -1,10 +1,10 @@
+use equicrypt_machine::Lines;
 use pulp::Simd;
 
 use super::Real;
 use super::panel_matrix::{BLOCK, Panel, scale};
 use super::panels::PANEL_VECTORS;
 use super::real::Weight;
-use equicrypt_machine::Lines;
 
 /// Sums for a panel.
 pub(super) type Sums<T, S> = [<T as Real>::Vector<S>; PANEL_VECTORS];

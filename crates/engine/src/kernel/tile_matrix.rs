@@ -5,6 +5,8 @@ use equicrypt_machine::halves::{DEPTH, PANEL, ROWS, Rows, Tile, Weights, multipl
 use pulp::{Arch, Simd, WithSimd};
 use rayon::prelude::*;
 
+use super::matmul::{LEAST_ROWS, MOST_ROWS, block_panels, strips};
+
 /// A weight matrix `[rows, columns]` of bfloat16s, in tiles for a unit that multiplies them with numbers of 32 bits; see
 /// [`equicrypt_machine::halves`]. Panels of neighbouring rows stand one after the other.
 pub(crate) struct TileMatrix {
@@ -68,12 +70,13 @@ impl TileMatrix {
 
     /// y = x W^T, with x `[n, columns]` and y `[n, rows]`, whose sizes match.
     ///
-    /// Each sum is one chain in the order of the inputs, however many rows of x there are.
+    /// Many rows are shared out among the cores; few pass by the weights once, all cores at different weights.
     pub(super) fn multiply(&self, x: &[f32], y: &mut [f32]) {
         let threads = rayon::current_num_threads();
         let rows = x.len() / self.columns;
-        let block = rows.div_ceil(threads).next_multiple_of(2 * ROWS);
         if rows >= LEAST_ROWS * threads {
+            // Their parts are to stay in the second-level cache.
+            let block = rows.div_ceil(threads).next_multiple_of(2 * ROWS);
             let block = block.min(MOST_ROWS);
             let y = y.par_chunks_mut(block * self.rows);
             let tasks = y.zip(x.par_chunks(block * self.columns)).with_max_len(1);
@@ -85,20 +88,11 @@ impl TileMatrix {
         }
         let mut parts = Rows::default();
         Arch::new().dispatch(Split(x, self.columns, &mut parts));
-        let blocks = threads * BLOCKS_PER_THREAD;
-        let least = BLOCK_WEIGHTS.div_ceil(self.columns * PANEL_ROWS);
-        let panels = self.rows.div_ceil(PANEL_ROWS).div_ceil(blocks).max(least);
-        let width = panels * PANEL_ROWS;
-        let mut blocks: Vec<Vec<&mut [f32]>> = (0..self.rows.div_ceil(width))
-            .map(|_| Vec::with_capacity(rows))
-            .collect();
-        for row in y.chunks_exact_mut(self.rows) {
-            for (block, part) in blocks.iter_mut().zip(row.chunks_mut(width)) {
-                block.push(part);
-            }
-        }
-        let blocks = blocks.into_par_iter().enumerate().with_max_len(1);
-        blocks.for_each_init(Vec::new, |scratch, (index, mut y)| {
+        let panels = self.rows.div_ceil(PANEL_ROWS);
+        let width = block_panels(panels, self.columns * PANEL_ROWS) * PANEL_ROWS;
+        let strips = strips(y, self.rows, width).into_par_iter().enumerate();
+        let strips = strips.with_max_len(1);
+        strips.for_each_init(Vec::new, |scratch, (index, mut y)| {
             let first = index * width;
             let outputs = first..(first + width).min(self.rows);
             if let [y] = y.as_mut_slice() {
@@ -165,8 +159,3 @@ impl WithSimd for Multiply<'_> {
 }
 
 const PANEL_ROWS: usize = PANEL * ROWS;
-/// From so many for each core on, rows are shared out, at most [`MOST_ROWS`] at a time: their parts are to stay in the second-level cache.
-const LEAST_ROWS: usize = 48;
-const MOST_ROWS: usize = 128;
-const BLOCKS_PER_THREAD: usize = 4;
-const BLOCK_WEIGHTS: usize = 128 << 10;
